@@ -1,0 +1,88 @@
+# Everything that a developer runs. The targets make what they need: `make demo` and `make test` work on a
+# fresh machine that has Python 3.11 or newer, make and, for the tests' programs, apt.
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test system-packages interop demo test lint format bench messages clean
+
+help:
+	@echo "make setup       create .venv with everything that development needs"
+	@echo "make demo        run the demo project on http://localhost:$(PORT)/"
+	@echo "make test        lint, JavaScript tests, Python tests (installs what they need)"
+	@echo "make lint        ruff, mypy, and the JavaScript linter and type checker"
+	@echo "make format      let ruff rewrite the Python files"
+	@echo "make bench       measure what a call costs"
+	@echo "make messages    regenerate the protobuf module from its .proto file"
+	@echo "make clean       remove everything that these targets made"
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "voicews needs Python 3.11 or newer; say which: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "this Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[uvicorn]' --group dev
+	@touch $@
+
+setup-test: setup system-packages node_modules/.package-lock.json interop
+
+# Pairs of program:Debian package. Only what is missing gets installed, so a machine that has them needs neither
+# apt nor root.
+PROGRAMS := redis-server:redis-server chromium:chromium node:nodejs npm:npm
+
+system-packages:
+	@missing=(); \
+	for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
+	if [ "$${#missing[@]}" -eq 0 ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "The tests need these programs, please install them: $${missing[*]}"; exit 1; fi; \
+	sudo=; if [ "$$(id -u)" -ne 0 ]; then sudo=sudo; fi; \
+	echo "installing $${missing[*]}"; \
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"
+
+node_modules/.package-lock.json: package.json package-lock.json | system-packages
+	npm ci --no-fund --no-audit
+	@touch $@
+
+interop: setup system-packages
+	$(BIN)/python -m tests.interop.environment
+
+demo: setup
+	PORT=$(PORT) $(BIN)/python manage.py demo
+
+test: setup-test lint
+	npm test
+	$(BIN)/python -m pytest
+
+lint: setup node_modules/.package-lock.json
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	npm run lint
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup interop
+	$(BIN)/python -m tests.benchmarks
+
+messages:
+	test -x .venv-messages/bin/python || $(PYTHON) -m venv .venv-messages
+	.venv-messages/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	.venv-messages/bin/python -m pip install --quiet --group messages
+	.venv-messages/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. \
+	  voicews/serializers/frames.proto
+
+clean:
+	rm -rf .venv .venv-messages .venv-pipecat node_modules tests/interop/node_modules build dist \
+	  .mypy_cache .ruff_cache .pytest_cache .hypothesis db.sqlite3 db.sqlite3-shm db.sqlite3-wal
+	find voicews project tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,80 @@
+"""Install what the interoperability tests and the benchmarks compare voicews with.
+
+``python -m tests.interop.environment`` makes ``.venv-pipecat`` with Pipecat as requirements.txt
+pins it, and bundles Pipecat's browser client for the test page. What is up to date is left alone.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+INTEROP_DIR = Path(__file__).resolve().parent
+REPOSITORY_DIR = INTEROP_DIR.parent.parent
+PIPECAT_VENV = REPOSITORY_DIR / ".venv-pipecat"
+PIPECAT_PYTHON = PIPECAT_VENV / "bin" / "python"
+REQUIREMENTS = INTEROP_DIR / "requirements.txt"
+PAGE_DIR = INTEROP_DIR / "page"
+BUNDLE = INTEROP_DIR / "build" / "main.js"
+BUNDLE_SOURCES = (
+    INTEROP_DIR / "package.json",
+    INTEROP_DIR / "package-lock.json",
+    PAGE_DIR / "main.js",
+)
+
+
+def _digest(paths: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_current(marker: Path, digest: str) -> bool:
+    return marker.exists() and marker.read_text() == digest
+
+
+def install_pipecat() -> None:
+    """Make ``.venv-pipecat`` unless it already holds what requirements.txt says."""
+    marker = PIPECAT_VENV / ".requirements"
+    digest = _digest((REQUIREMENTS,))
+    if _is_current(marker, digest):
+        return
+    print(f"installing Pipecat into {PIPECAT_VENV.name}", flush=True)
+    venv.create(PIPECAT_VENV, clear=True, with_pip=True)
+    pip = [str(PIPECAT_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
+    marker.write_text(digest)
+
+
+def bundle_browser_client() -> None:
+    """Bundle the test page's script with npm and esbuild unless the bundle is current."""
+    marker = BUNDLE.with_suffix(".digest")
+    digest = _digest(BUNDLE_SOURCES)
+    if BUNDLE.exists() and _is_current(marker, digest):
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit("npm was not found; on Debian: apt-get install nodejs npm")
+    print("bundling Pipecat's browser client", flush=True)
+    # The client's dependencies can do without their install scripts; so can esbuild.
+    for arguments in (["ci", "--ignore-scripts", "--no-fund", "--no-audit"], ["run", "build"]):
+        subprocess.run([npm, "--silent", *arguments], cwd=INTEROP_DIR, check=True)
+    marker.write_text(digest)
+
+
+def pipecat_environ() -> dict[str, str]:
+    """Environment variables for a process of ``.venv-pipecat`` that imports this repository."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY_DIR), "PYTHONUNBUFFERED": "1"}
+
+
+def main() -> None:
+    install_pipecat()
+    bundle_browser_client()
+
+
+if __name__ == "__main__":
+    main()

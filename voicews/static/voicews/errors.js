@@ -1,0 +1,72 @@
+/**
+ * What can go wrong in a call: one error class, its codes, and the sentence a person gets to read.
+ */
+
+export const ErrorCode = Object.freeze({
+  AUDIO_SUSPENDED: "audio-suspended",
+  BAD_FRAME: "bad-frame",
+  BOT_ERROR: "bot-error",
+  BUSY: "busy",
+  CANCELLED: "cancelled",
+  CONNECT_FAILED: "connect-failed",
+  CONNECT_REFUSED: "connect-refused",
+  CONNECTION_LOST: "connection-lost",
+  ENDED_BY_OPERATOR: "ended-by-operator",
+  ILLEGAL_STATE: "illegal-state",
+  INSECURE_CONTEXT: "insecure-context",
+  INVALID_ARGUMENT: "invalid-argument",
+  MICROPHONE_BUSY: "microphone-busy",
+  MICROPHONE_DENIED: "microphone-denied",
+  MICROPHONE_FAILED: "microphone-failed",
+  MICROPHONE_LOST: "microphone-lost",
+  MICROPHONE_MISSING: "microphone-missing",
+  NOT_ALLOWED: "not-allowed",
+  PLAYBACK_FAILED: "playback-failed",
+  PROTOCOL_ERROR: "protocol-error",
+  REPLACED: "replaced",
+  REQUEST_FAILED: "request-failed",
+  REQUEST_TIMEOUT: "request-timeout",
+  SERVER_ERROR: "server-error",
+  SERVER_RESTARTED: "server-restarted",
+  SESSION_TIMEOUT: "session-timeout",
+  SPEAKER_FAILED: "speaker-failed",
+  SPEAKER_UNSUPPORTED: "speaker-unsupported",
+  TIMEOUT: "timeout",
+});
+
+/**
+ * @typedef {object} VoiceErrorDetails
+ * @property {string} [reason] what the server or the browser said, word for word
+ * @property {number | null} [closeCode] the WebSocket close code, when a closed socket is the cause
+ * @property {boolean} [fatal] whether the call is over
+ * @property {unknown} [cause]
+ */
+
+/** An error with a stable `code` for programs, the raw `reason`, and a `message` for people. */
+export class VoiceError extends Error {
+  /**
+   * @param {string} code one of ErrorCode
+   * @param {string} message
+   * @param {VoiceErrorDetails} [details]
+   */
+  constructor(code, message, { reason = "", closeCode = null, fatal = false, cause } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "VoiceError";
+    this.code = code;
+    this.reason = reason;
+    this.closeCode = closeCode;
+    this.fatal = fatal;
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @param {string} code used when `error` is not a VoiceError yet
+ * @param {string} message
+ * @returns {VoiceError}
+ */
+export function toVoiceError(error, code, message) {
+  if (error instanceof VoiceError) return error;
+  const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return new VoiceError(code, message, { reason, cause: error });
+}

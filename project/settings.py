@@ -8,8 +8,8 @@ import dj_database_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Published, so good for a demo only: the system check voicews.W002 says so when DEBUG is off.
-DEMO_SECRET_KEY = "django-insecure-voicews-demo"
+# Published, so good for a demo only: the system check voicews.W006 says so when DEBUG is off.
+DEMO_KEY = "django-insecure-voicews-demo"
 
 
 def flag(name: str, default: bool) -> bool:
@@ -33,8 +33,8 @@ def database(url: str) -> dict[str, Any]:
     """Django's settings for a database URL; SQLite gets what several writing threads need."""
     config: dict[str, Any] = dict(dj_database_url.parse(url))
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        # A transaction that starts by reading and then writes fails at once when another one
-        # wrote in between, however long the timeout is; IMMEDIATE takes the write lock at the start.
+        # A transaction that reads first and writes later fails at once when another one wrote in
+        # between, however long the timeout is; IMMEDIATE takes the write lock at the start.
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             "transaction_mode": "IMMEDIATE",
@@ -57,7 +57,7 @@ def channel_layer(redis_url: str) -> dict[str, Any]:
 
 
 DEBUG = flag("DEBUG", default=True)
-SECRET_KEY = os.environ.get("SECRET_KEY", DEMO_SECRET_KEY)
+SECRET_KEY = os.environ.get("SECRET_KEY", DEMO_KEY)
 ALLOWED_HOSTS = items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
 
 INSTALLED_APPS = [

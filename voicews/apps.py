@@ -1,0 +1,18 @@
+"""The app's configuration."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class VoicewsConfig(AppConfig):
+    """Registers the system checks and waits for the server, if Daphne is the one."""
+
+    name = "voicews"
+    verbose_name = _("Voice calls")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from voicews import checks, readiness
+
+        checks.register_checks()
+        readiness.watch_daphne()

@@ -1,0 +1,185 @@
+"""What ``manage.py check`` says about voicews. The ids are stable: a project may silence one.
+
+==== ======================================================================================
+E001 VOICEWS is not what voicews.conf expects
+E002 a bot can't be imported
+E003 a bot is not a subclass of voicews.bots.Bot
+E004 MAY_CONNECT can't be imported or called
+W001 ASGI_APPLICATION is missing: Daphne and ``runserver`` have nothing to serve
+W002 DEBUG is on and ``runserver`` is Django's own, which takes no WebSockets
+W003 Daphne is too old: its messages have no size limit
+W004 DEBUG is off and there is no channel layer
+W005 DEBUG is off and the channel layer is in memory, which is for one process only
+W006 DEBUG is off and the secret key, which signs the tokens, is a published one
+W010 deployment: everybody may connect
+W011 deployment: pages of every site may connect
+==== ======================================================================================
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from voicews.conf import VoicewsSettings, load, read
+from voicews.exceptions import ConfigurationError
+
+INSECURE_KEY_PREFIX = "django-insecure-"
+OLDEST_DAPHNE = (4, 2, 2)
+IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+
+
+def register_checks() -> None:
+    """Tell Django of the checks; called when the app is ready."""
+    register(check_settings, "voicews")
+    register(check_server, "voicews")
+    register(check_channel_layer, "voicews")
+    register(check_secret_key, Tags.security)
+    register(check_access, Tags.security, deploy=True)
+
+
+def _settings() -> VoicewsSettings:
+    return read(getattr(django_settings, "VOICEWS", {}))[0]
+
+
+def check_settings(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """The values of VOICEWS, and whether what they name exists."""
+    from voicews.bots import Bot
+
+    found, problems = read(getattr(django_settings, "VOICEWS", {}))
+    messages: list[CheckMessage] = [Error(problem, id="voicews.E001") for problem in problems]
+    for bot in found.BOTS.values():
+        try:
+            cls: object = bot.load()
+        except ConfigurationError as error:
+            messages.append(Error(str(error), id="voicews.E002"))
+            continue
+        if not (isinstance(cls, type) and issubclass(cls, Bot)):
+            messages.append(
+                Error(
+                    f"VOICEWS BOTS: {bot.name}: expected a subclass of voicews.bots.Bot, "
+                    f"found {bot.path}",
+                    id="voicews.E003",
+                )
+            )
+    try:
+        if not callable(load(found.MAY_CONNECT, "MAY_CONNECT")):
+            raise ConfigurationError(
+                f"VOICEWS MAY_CONNECT: expected a function, found {found.MAY_CONNECT}"
+            )
+    except ConfigurationError as error:
+        messages.append(
+            Error(str(error), hint="See voicews.permissions for two.", id="voicews.E004")
+        )
+    return messages
+
+
+def check_server(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether what runs the project can take WebSockets."""
+    messages: list[CheckMessage] = []
+    if not getattr(django_settings, "ASGI_APPLICATION", None):
+        messages.append(
+            checks.Warning(
+                "ASGI_APPLICATION is not set.",
+                hint="Set it to the path of what voicews.routing.voice_application() returned, "
+                "such as 'project.asgi.application'.",
+                id="voicews.W001",
+            )
+        )
+    if django_settings.DEBUG and not apps.is_installed("daphne"):
+        messages.append(
+            checks.Warning(
+                "runserver takes no WebSockets.",
+                hint="Add 'daphne' to INSTALLED_APPS, before 'django.contrib.staticfiles'.",
+                id="voicews.W002",
+            )
+        )
+    version = importlib.metadata.version("daphne")
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:3]) < OLDEST_DAPHNE:
+        messages.append(
+            checks.Warning(
+                f"Daphne {version} takes messages of any size from anybody (CVE-2026-44545).",
+                hint="Upgrade it to 4.2.2 or newer.",
+                id="voicews.W003",
+            )
+        )
+    return messages
+
+
+def check_channel_layer(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether the processes of a deployment can tell each other about sessions."""
+    if django_settings.DEBUG:
+        return []
+    layers = getattr(django_settings, "CHANNEL_LAYERS", None) or {}
+    backend = layers.get("default", {}).get("BACKEND")
+    hint = (
+        "With more than one process, set CHANNEL_LAYERS to "
+        "channels_redis.pubsub.RedisPubSubChannelLayer. With one process, silence this check."
+    )
+    if backend is None:
+        return [checks.Warning("There is no default channel layer.", hint=hint, id="voicews.W004")]
+    if backend == IN_MEMORY_LAYER:
+        return [
+            checks.Warning(
+                "The in-memory channel layer is for one process only: others would not learn that "
+                "a session has changed hands.",
+                hint=hint,
+                id="voicews.W005",
+            )
+        ]
+    return []
+
+
+def check_secret_key(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether strangers know the key that signs the tokens."""
+    if django_settings.DEBUG or not django_settings.SECRET_KEY.startswith(INSECURE_KEY_PREFIX):
+        return []
+    return [
+        checks.Warning(
+            "SECRET_KEY is a demo's: whoever has read it can make tokens that open every session.",
+            hint="Set a long random one that is not in the repository.",
+            id="voicews.W006",
+        )
+    ]
+
+
+def check_access(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether a deployment is as open as a demo."""
+    found = _settings()
+    messages: list[CheckMessage] = []
+    if found.MAY_CONNECT == "voicews.permissions.anybody":
+        messages.append(
+            checks.Warning(
+                "Everybody may connect to every bot.",
+                hint="Set VOICEWS['MAY_CONNECT'] to 'voicews.permissions.authenticated' or to a "
+                "function of your own, or silence this check for public bots.",
+                id="voicews.W010",
+            )
+        )
+    if found.ALLOWED_ORIGINS is not None and "*" in found.ALLOWED_ORIGINS:
+        messages.append(
+            checks.Warning(
+                "Pages of every site may connect.",
+                hint="List the sites in VOICEWS['ALLOWED_ORIGINS'], or leave it out to follow "
+                "ALLOWED_HOSTS.",
+                id="voicews.W011",
+            )
+        )
+    return messages

@@ -1,0 +1,71 @@
+"""Where the sockets are, and the ASGI application that a project serves.
+
+This module may be imported before Django is set up, so that a project's ``asgi.py`` needs no
+particular order of imports.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path, re_path
+
+from voicews.readiness import lifespan, server_ready
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def _session_consumer() -> Any:
+    from voicews.consumers import SessionConsumer
+
+    return SessionConsumer.as_asgi()
+
+
+async def session_socket(scope: Any, receive: Any, send: Any) -> None:
+    """ASGI application of a session's socket."""
+    await _session_consumer()(scope, receive, send)
+
+
+async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
+    """ASGI application that refuses a socket without a route; the client sees HTTP 403."""
+    logger.info("no socket at this path: refused")
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+# Channels routes ASGI applications with Django's own paths, which are typed for views.
+websocket_urlpatterns: list[Any] = [
+    path("ws/voice/<uuid:session>/", cast("Any", session_socket)),
+]
+
+
+def voice_application(
+    http_application: Any, urlpatterns: Sequence[Any] = tuple(websocket_urlpatterns)
+) -> Any:
+    """The ASGI application that serves Django's HTTP, the voice sockets and the lifespan protocol.
+
+    ``http_application`` is what ``get_asgi_application()`` returns. ``urlpatterns`` are the routes
+    of the WebSockets; give them to add a project's own to ``websocket_urlpatterns``.
+    """
+    _session_consumer()  # now, because importing the media code would hold up the first call
+    routes = URLRouter([*urlpatterns, re_path("", cast("Any", no_such_socket))])
+    return ProtocolTypeRouter(
+        {
+            "http": _ready_first(http_application),
+            "websocket": _ready_first(routes),
+            "lifespan": lifespan,
+        }
+    )
+
+
+def _ready_first(application: Any) -> Any:
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        server_ready()
+        await application(scope, receive, send)
+
+    return serve

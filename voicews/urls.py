@@ -1,0 +1,12 @@
+"""The app's HTTP endpoints; a project includes them under ``/voice/`` or wherever it likes."""
+
+from django.urls import path
+
+from voicews.views import ConnectView, DemoView
+
+app_name = "voicews"
+
+urlpatterns = [
+    path("connect/", ConnectView.as_view(), name="connect"),
+    path("demo/", DemoView.as_view(), name="demo"),
+]

@@ -1,0 +1,255 @@
+"""The connect endpoint, which gives a client its socket and its token, and the demo page."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import DisallowedHost, ValidationError
+from django.core.validators import validate_ipv46_address
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http.request import UnreadablePostError
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import TemplateView
+
+from voicews.conf import BotSettings, settings
+from voicews.models import VoiceSession
+from voicews.origins import any_origin_allowed, origin_allowed
+from voicews.permissions import may_connect
+from voicews.tokens import issue_connect_token
+
+logger = logging.getLogger(__name__)
+
+# A connect request is a bot's name; some clients add a few keys of their own.
+MAX_BODY_BYTES = 16 * 1024
+
+# Where a session's socket is, unless a project has a consumer of its own; see voicews.routing.
+WEBSOCKET_PATH = "/ws/voice/{session}/"
+
+
+def websocket_base(request: HttpRequest) -> str:
+    """Where this request's client reaches the server's sockets: scheme, host, path prefix."""
+    if settings.PUBLIC_URL:
+        return re.sub("^http", "ws", settings.PUBLIC_URL)
+    scheme = "wss" if request.is_secure() else "ws"
+    prefix = request.META.get("SCRIPT_NAME", "").rstrip("/")
+    return f"{scheme}://{request.get_host()}{prefix}"
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The address that the request came from; None if the server says none (a Unix socket)."""
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    try:
+        validate_ipv46_address(address)
+    except ValidationError:
+        return None
+    return address
+
+
+class Refused(Exception):
+    """Ends a connect request with an HTTP status and a text for the client."""
+
+    def __init__(self, status: int, info: str) -> None:
+        super().__init__(info)
+        self.status = status
+        self.info = info
+
+    def response(self) -> JsonResponse:
+        headers = {"Allow": "POST, OPTIONS"} if self.status == 405 else None
+        return JsonResponse({"info": self.info}, status=self.status, headers=headers)
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class ConnectView(View):
+    """POST a JSON object with the name of a bot, or nothing; get ``{"ws_url", "token"}``.
+
+    Answers every error as JSON with the text ``info``: 400 for a body that is not understood, 403
+    for who may not connect and for pages of foreign sites, 404 for a bot that doesn't exist, 405,
+    413, and 503 when the database is away.
+
+    It is exempt from Django's CSRF token, which clients that aren't our pages can't have. Instead
+    the ``Origin`` header, which a page can't forge or leave out of a POST, must be allowed.
+    """
+
+    # The only bot that this endpoint connects to; None lets the client choose.
+    bot: str | None = None
+    websocket_path = WEBSOCKET_PATH
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        return JsonResponse(await self.connect(request, self._read_body(request)))
+
+    async def options(self, request: HttpRequest) -> HttpResponse:  # type: ignore[override]
+        return HttpResponse(status=204, headers={"Allow": "POST, OPTIONS"})
+
+    async def dispatch(  # type: ignore[override]
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        try:
+            self._check_origin(request)
+        except Refused as refused:
+            return refused.response()
+        response = await self._answer(request)
+        self._allow_reading(request, response)
+        return response
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
+        try:
+            if request.method == "OPTIONS":
+                return await self.options(request)
+            if request.method == "POST":
+                return await self.post(request)
+            raise Refused(405, "expected POST")
+        except Refused as refused:
+            return refused.response()
+        except DatabaseError:
+            logger.exception("connect: the database failed")
+            return Refused(503, "try again later").response()
+        except Exception:
+            logger.exception("connect: failed")
+            return Refused(500, "server error").response()
+
+    async def connect(self, request: HttpRequest, body: dict[str, Any]) -> dict[str, str]:
+        """A new session's socket and token. Raises Refused."""
+        bot = self._choose_bot(body)
+        # A project may do without django.contrib.auth's middleware.
+        user = await request.auser() if hasattr(request, "auser") else AnonymousUser()
+        if not await may_connect(user, bot.name, request):
+            raise Refused(403, "you may not connect to this bot")
+        session = await VoiceSession.objects.acreate(
+            bot=bot.name,
+            user=user if user.is_authenticated else None,
+            client_address=client_address(request),
+            user_agent=request.headers.get("User-Agent", "")[:300],
+        )
+        return {
+            "ws_url": websocket_base(request) + self.websocket_path.format(session=session.id),
+            "token": issue_connect_token(session.id),
+        }
+
+    def _choose_bot(self, body: dict[str, Any]) -> BotSettings:
+        name = body.get("bot")
+        if name is not None and not isinstance(name, str):
+            raise Refused(400, "bot: expected a string")
+        if self.bot is not None and name not in {None, "", self.bot}:
+            raise Refused(404, "there is no such bot here")
+        bot = settings.bot(self.bot or name)
+        if bot is None:
+            raise Refused(404, "there is no such bot")
+        return bot
+
+    @staticmethod
+    def _read_body(request: HttpRequest) -> dict[str, Any]:
+        try:
+            raw = request.read(MAX_BODY_BYTES + 1)
+        except UnreadablePostError:
+            raise Refused(400, "the request broke off") from None
+        if len(raw) > MAX_BODY_BYTES:
+            raise Refused(413, f"expected at most {MAX_BODY_BYTES} bytes")
+        if not raw.strip():
+            return {}
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Refused(400, "expected a JSON object") from None
+        if not isinstance(body, dict):
+            raise Refused(400, "expected a JSON object")
+        return body
+
+    @staticmethod
+    def _check_origin(request: HttpRequest) -> None:
+        try:
+            host = request.get_host()
+        except DisallowedHost:
+            raise Refused(400, "this server has another name") from None
+        if not origin_allowed(request.headers.get("Origin"), host):
+            raise Refused(403, "pages of this site may not connect")
+
+    @staticmethod
+    def _allow_reading(request: HttpRequest, response: HttpResponse) -> None:
+        """Let an allowed page of another site read the answer, and ask beforehand if it may."""
+        patch_vary_headers(response, ["Origin"])
+        response["Cache-Control"] = "no-store"
+        origin = request.headers.get("Origin")
+        if origin is None:
+            return
+        if any_origin_allowed():
+            # Everyone may read what everyone may have, not what a visitor's cookies open.
+            response["Access-Control-Allow-Origin"] = "*"
+        else:
+            response["Access-Control-Allow-Origin"] = origin
+            response["Access-Control-Allow-Credentials"] = "true"
+        if request.method == "OPTIONS":
+            response["Access-Control-Allow-Methods"] = "POST"
+            wanted = request.headers.get("Access-Control-Request-Headers", "")
+            if re.fullmatch(r"[A-Za-z0-9, _-]{1,500}", wanted):
+                response["Access-Control-Allow-Headers"] = wanted
+            response["Access-Control-Max-Age"] = "600"
+
+
+def bot_choices() -> list[dict[str, str]]:
+    """Name, label and description of each bot; the class gives what BOTS doesn't."""
+    return [_bot_choice(bot) for bot in settings.BOTS.values()]
+
+
+def _bot_choice(bot: BotSettings) -> dict[str, str]:
+    label, description = bot.label, bot.description
+    if not (label and description):
+        cls = bot.load()
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", cls.__name__)
+        label = label or words[:1] + words[1:].lower()
+        # Only its own docstring: an inherited one describes another class.
+        first_line = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+        description = description or first_line
+    return {"name": bot.name, "label": label, "description": description}
+
+
+class DemoView(TemplateView):
+    """A page on which to talk with the project's bots."""
+
+    template_name = "voicews/demo.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        default = settings.bot()
+        config = {
+            "connectUrl": reverse("voicews:connect"),
+            "bots": bot_choices(),
+            "defaultBot": default.name if default else None,
+        }
+        return {**super().get_context_data(**kwargs), "config": config}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        response["Content-Security-Policy"] = self._content_security_policy(request)
+        return response
+
+    @staticmethod
+    def _content_security_policy(request: HttpRequest) -> str:
+        """Static files and this server's sockets; no inline code, no other host."""
+        url = urlsplit(static("voicews/"))
+        files = f"'self' {url.scheme or request.scheme}://{url.netloc}" if url.netloc else "'self'"
+        sockets = urlsplit(websocket_base(request))
+        return "; ".join(
+            (
+                "default-src 'none'",
+                f"script-src {files}",
+                f"style-src {files}",
+                f"img-src {files} data:",
+                f"font-src {files}",
+                # Not every browser takes 'self' for the sockets of the page's own host.
+                f"connect-src 'self' {sockets.scheme}://{sockets.netloc}",
+                "base-uri 'none'",
+                "form-action 'self'",
+                "frame-ancestors 'self'",
+            )
+        )

@@ -1,4 +1,5 @@
 import uuid
+
 import django.db.models.deletion
 import django.utils.timezone
 from django.conf import settings

@@ -1,0 +1,94 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import pytest
+
+from tests.servers import Server, ServerName, migrate
+
+_running: list[Server] = []
+
+
+class Serve(Protocol):
+    """Starts the demo project as a process; it is stopped at the end of the test."""
+
+    def __call__(
+        self,
+        program: ServerName = "uvicorn",
+        *,
+        environment: Mapping[str, str | None] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> Server: ...
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A SQLite file with the project's tables, to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "db.sqlite3"
+    migrate(path)
+    return path
+
+
+@contextmanager
+def _serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterator[Serve]:
+    mine: list[Server] = []
+
+    def serve(
+        program: ServerName = "uvicorn",
+        *,
+        environment: Mapping[str, str | None] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> Server:
+        directory = tmp_path_factory.mktemp(program)
+        server = Server(directory, database, program, environment, arguments)
+        mine.append(server)
+        _running.append(server)
+        return server
+
+    try:
+        yield serve
+    finally:
+        for server in mine:
+            server.stop()
+            _running.remove(server)
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Serve]:
+    """A function that starts the demo project; see ``tests.servers.Server``."""
+    with _serving(tmp_path_factory, migrated_database) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Server]:
+    """The demo project under uvicorn, for every test that does not stop it."""
+    with _serving(tmp_path_factory, migrated_database) as start:
+        yield start("uvicorn")
+
+
+@pytest.fixture(scope="session")
+def daphne_server(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Any
+) -> Iterator[Server]:
+    """The demo project under Daphne, for every test that does not stop it."""
+    with _serving(tmp_path_factory, migrated_database) as start:
+        yield start("daphne")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure shows what the servers that ran during it have logged."""
+    report = yield
+    if report.failed:
+        report.sections.extend(
+            (f"log of {server.program} on port {server.port}", server.log_tail())
+            for server in _running
+        )
+    return report

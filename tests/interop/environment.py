@@ -68,7 +68,7 @@ def bundle_browser_client() -> None:
 
 def pipecat_environ() -> dict[str, str]:
     """Environment variables for a process of ``.venv-pipecat`` that imports this repository."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY_DIR), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY_DIR), "LOGURU_LEVEL": "WARNING"}
 
 
 def main() -> None:

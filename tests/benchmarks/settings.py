@@ -1,0 +1,15 @@
+"""The demo project's settings as a production server has them, with bots for the benchmarks."""
+
+from project.settings import *  # noqa: F403
+from project.settings import VOICEWS
+
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+VOICEWS = {
+    **VOICEWS,
+    "BOTS": {
+        "echo16k": "tests.benchmarks.bots.Echo16k",
+        "echo24k": "tests.benchmarks.bots.Echo24k",
+    },
+    "DEFAULT_BOT": "echo16k",
+}

@@ -20,8 +20,10 @@ export const CloseCode = Object.freeze({
   ENDED_BY_OPERATOR: 4002,
 });
 
-/** After these the call is over: the server meant it, and trying again would be wrong or useless.
- * @type {ReadonlySet<number>} */
+/**
+ * After these the call is over: the server meant it, and trying again would be wrong or useless.
+ * @type {ReadonlySet<number>}
+ */
 const FINAL = new Set([
   CloseCode.NORMAL,
   CloseCode.NOT_ALLOWED,

@@ -23,6 +23,21 @@ const UNDERRUN_WINDOW_MS = 300;
 
 /** @typedef {"idle" | "buffering" | "playing"} PlaybackState */
 
+/**
+ * What the playback worklet tells the page, at every change and twenty times a second.
+ * @typedef {object} PlaybackReport
+ * @property {PlaybackState} state
+ * @property {boolean} flushed whether this report answers a flush
+ * @property {number | null} pts media time that has left the buffer, nanoseconds
+ * @property {number} bufferedMs
+ * @property {number} targetMs
+ * @property {number} underruns
+ * @property {number} concealedMs
+ * @property {number} overflowMs
+ * @property {number} level RMS since the last report, 0 to 1
+ */
+
+/** Audio on its way to the ear; every time is of media, counted in samples. */
 export class JitterBuffer {
   underruns = 0;
   /** Silence put in where late audio should have been, milliseconds. */
@@ -111,10 +126,11 @@ export class JitterBuffer {
     this.#chunks = tail ? [tail] : [];
     this.#offset = 0;
     this.#buffered = tail ? length : 0;
+    this.#ended = true;
+    this.#late = false;
+    if (!tail && this.#state === "playing") this.#runDry();
     if (!tail) this.#state = "idle";
     this.#dry = Infinity;
-    this.#late = false;
-    this.#ended = true;
   }
 
   /**

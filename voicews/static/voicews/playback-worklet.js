@@ -2,7 +2,7 @@
  * The audio thread's end of playing: takes the server's frames, writes what the jitter buffer lets through.
  *
  * From the page: {type: "audio", pcm, sampleRate, numChannels, pts}, {type: "end"}, {type: "flush"},
- * {type: "close"}. To the page: `PlaybackReport`.
+ * {type: "close"}. To the page: `PlaybackReport` of jitter-buffer.js.
  */
 
 import { JitterBuffer } from "./jitter-buffer.js";
@@ -10,19 +10,6 @@ import { energy, toChannels } from "./pcm.js";
 import { Resampler } from "./resampler.js";
 
 const REPORT_MS = 50;
-
-/**
- * @typedef {object} PlaybackReport
- * @property {"idle" | "buffering" | "playing"} state
- * @property {boolean} flushed whether this report answers a flush
- * @property {number | null} pts media time that has left the buffer, nanoseconds
- * @property {number} bufferedMs
- * @property {number} targetMs
- * @property {number} underruns
- * @property {number} concealedMs
- * @property {number} overflowMs
- * @property {number} level RMS since the last report, 0 to 1
- */
 
 class PlaybackProcessor extends AudioWorkletProcessor {
   #buffer = new JitterBuffer(sampleRate);

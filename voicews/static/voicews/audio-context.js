@@ -1,0 +1,74 @@
+/**
+ * Opens an audio context with our worklets in it, and keeps it running.
+ */
+
+import { ErrorCode, VoiceError } from "./errors.js";
+import { insecureContext } from "./microphone-access.js";
+
+const GESTURES = ["pointerup", "keydown", "touchend"];
+
+/**
+ * Must be called straight from a user's gesture: browsers remember only for a moment that there was one.
+ * @param {number | null} sampleRate Hz; null for the device's own
+ * @returns {AudioContext}
+ * @throws {VoiceError} insecure-context, playback-failed
+ */
+export function createAudioContext(sampleRate) {
+  // Worklets, like microphones, are kept from insecure pages.
+  if (!globalThis.isSecureContext || typeof AudioWorkletNode === "undefined") {
+    throw insecureContext();
+  }
+  try {
+    return new AudioContext({
+      latencyHint: "interactive",
+      ...(sampleRate ? { sampleRate } : {}),
+    });
+  } catch (error) {
+    throw new VoiceError(ErrorCode.PLAYBACK_FAILED, "The browser can't play audio.", {
+      reason: String(error),
+      cause: error,
+    });
+  }
+}
+
+/**
+ * @param {AudioContext} context
+ * @param {"capture" | "playback"} worklet
+ */
+export async function loadWorklet(context, worklet) {
+  // Written out, for tools that follow `new URL` to find static files.
+  const url = worklet === "capture"
+    ? new URL("./capture-worklet.js", import.meta.url)
+    : new URL("./playback-worklet.js", import.meta.url);
+  try {
+    await context.audioWorklet.addModule(url);
+  } catch (error) {
+    throw new VoiceError(ErrorCode.PLAYBACK_FAILED, "The audio programs can't be loaded.", {
+      reason: String(error),
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Resumes the context now, whenever the browser suspends it (Safari does for a phone call or another
+ * tab), and at the user's next gesture when the browser wants one first.
+ * @param {AudioContext} context
+ * @returns {() => void} stops this and closes the context
+ */
+export function keepRunning(context) {
+  const resume = () => {
+    if (context.state === "running" || context.state === "closed") return;
+    context.resume().catch(() => {
+      // Refused without a gesture; the listeners below will try again.
+    });
+  };
+  context.addEventListener("statechange", resume);
+  for (const gesture of GESTURES) document.addEventListener(gesture, resume, { passive: true });
+  resume();
+  return () => {
+    context.removeEventListener("statechange", resume);
+    for (const gesture of GESTURES) document.removeEventListener(gesture, resume);
+    if (context.state !== "closed") void context.close();
+  };
+}

@@ -1,0 +1,160 @@
+/**
+ * Everything of one call that makes or takes sound: opened at its start, closed at its end, never reused.
+ */
+
+import { createAudioContext, keepRunning, loadWorklet } from "./audio-context.js";
+import { ErrorCode, VoiceError } from "./errors.js";
+import { Microphone } from "./microphone.js";
+import { Speaker } from "./speaker.js";
+
+/** @import { PlaybackReport } from "./jitter-buffer.js" */
+/** @import { PlayableAudio } from "./speaker.js" */
+/** @import { UserAudioHook } from "./microphone.js" */
+
+/** How long the browser may take to start the audio before the user is told. */
+const START_MS = 1500;
+
+/**
+ * @typedef {object} CallAudioOptions
+ * @property {number} recorderSampleRate Hz
+ * @property {number | null} playerSampleRate Hz
+ * @property {number} frameMs
+ * @property {UserAudioHook | null} handleUserAudioStream
+ * @property {(pcm: ArrayBuffer | ArrayBufferView) => void} sendAudio
+ * @property {(pcm: ArrayBuffer, level: number) => void} onMicFrame
+ * @property {(report: PlaybackReport) => void} onPlayback
+ * @property {(error: VoiceError) => void} onError
+ */
+
+/** Creates its audio contexts at once, in the user's gesture; the rest takes `open`. */
+export class CallAudio {
+  #context;
+  /** The player has a context of its own when it was asked to have a rate of its own. */
+  #playerContext;
+  #microphone;
+  /** @type {Speaker | null} */
+  #speaker = null;
+  /** @type {(() => void)[]} */
+  #closers;
+  #options;
+  #closed = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #startTimer;
+
+  /**
+   * @param {CallAudioOptions} options
+   * @throws {VoiceError}
+   */
+  constructor(options) {
+    this.#options = options;
+    this.#context = createAudioContext(null);
+    this.#closers = [keepRunning(this.#context)];
+    this.#playerContext = this.#context;
+    const rate = options.playerSampleRate;
+    if (rate !== null && rate !== this.#context.sampleRate) {
+      this.#playerContext = createAudioContext(rate);
+      this.#closers.push(keepRunning(this.#playerContext));
+    }
+    this.#microphone = new Microphone(this.#context, {
+      sampleRate: options.recorderSampleRate,
+      frameMs: options.frameMs,
+      hook: options.handleUserAudioStream,
+      sendAudio: options.sendAudio,
+      onFrame: options.onMicFrame,
+      onError: options.onError,
+    });
+  }
+
+  /**
+   * @param {{ mic: boolean, micId: string, speakerId: string }} choice
+   * @throws {VoiceError}
+   */
+  async open({ mic, micId, speakerId }) {
+    await Promise.all([
+      loadWorklet(this.#context, "capture"),
+      loadWorklet(this.#playerContext, "playback"),
+    ]);
+    if (this.#closed) return;
+    this.#speaker = new Speaker(this.#playerContext, this.#options.onPlayback);
+    await this.#microphone.switchTo(micId);
+    if (speakerId) await this.#speaker.setDevice(speakerId).catch(this.#options.onError);
+    if (mic && !this.#closed) await this.#microphone.enable();
+    if (!this.#closed) this.#startTimer = setTimeout(() => this.#checkRunning(), START_MS);
+  }
+
+  get context() {
+    return this.#playerContext;
+  }
+
+  get playbackNode() {
+    return this.#speaker?.node ?? null;
+  }
+
+  get remoteStream() {
+    return this.#speaker?.stream ?? null;
+  }
+
+  get localStream() {
+    return this.#microphone.stream;
+  }
+
+  get micEnabled() {
+    return this.#microphone.enabled;
+  }
+
+  get captureLatencySecs() {
+    return this.#microphone.latencySecs + this.#options.frameMs / 1000;
+  }
+
+  get outputLatencySecs() {
+    return this.#speaker?.latencySecs ?? 0;
+  }
+
+  /** @param {boolean} enabled */
+  async setMicEnabled(enabled) {
+    await (enabled ? this.#microphone.enable() : this.#microphone.disable());
+  }
+
+  /** @param {string} deviceId */
+  async setMic(deviceId) {
+    await this.#microphone.switchTo(deviceId);
+  }
+
+  /** @param {string} deviceId */
+  async setSpeaker(deviceId) {
+    await this.#speaker?.setDevice(deviceId);
+  }
+
+  /** @param {PlayableAudio} frame */
+  play(frame) {
+    return this.#speaker?.play(frame) ?? false;
+  }
+
+  endUtterance() {
+    this.#speaker?.end();
+  }
+
+  flush() {
+    this.#speaker?.flush();
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#startTimer);
+    this.#microphone.close();
+    this.#speaker?.close();
+    for (const close of this.#closers) close();
+  }
+
+  #checkRunning() {
+    if (this.#playerContext.state === "running") return;
+    this.#options.onError(
+      new VoiceError(
+        ErrorCode.AUDIO_SUSPENDED,
+        "The browser holds the sound back. Click or tap anywhere on the page to hear the call.",
+        { reason: `AudioContext is ${this.#playerContext.state}` },
+      ),
+    );
+  }
+}

@@ -1,0 +1,12 @@
+/**
+ * Everything that a page may import.
+ */
+
+export { CloseCode } from "./close-codes.js";
+export { ErrorCode, VoiceError } from "./errors.js";
+export { ProtobufFrameSerializer } from "./protobuf-frame-serializer.js";
+export { Resampler } from "./resampler.js";
+export { State } from "./states.js";
+export { VERSION } from "./version.js";
+export { VoiceClient } from "./voice-client.js";
+export { WebSocketTransport } from "./websocket-transport.js";

@@ -1,0 +1,80 @@
+/**
+ * Opens a microphone, and says clearly why it could not.
+ */
+
+import { ErrorCode, VoiceError } from "./errors.js";
+
+/** @type {Record<string, [string, string]>} */
+const FAILURES = {
+  NotAllowedError: [
+    ErrorCode.MICROPHONE_DENIED,
+    "The microphone is blocked. Allow it for this site in the browser's settings and try again.",
+  ],
+  SecurityError: [ErrorCode.MICROPHONE_DENIED, "This page may not use the microphone."],
+  NotFoundError: [ErrorCode.MICROPHONE_MISSING, "No microphone was found."],
+  OverconstrainedError: [ErrorCode.MICROPHONE_MISSING, "The chosen microphone is not there."],
+  NotReadableError: [
+    ErrorCode.MICROPHONE_BUSY,
+    "The microphone can't be opened. Another program may be using it.",
+  ],
+  AbortError: [
+    ErrorCode.MICROPHONE_BUSY,
+    "The microphone can't be opened. Another program may be using it.",
+  ],
+};
+
+/** @returns {VoiceError} */
+export function insecureContext() {
+  return new VoiceError(
+    ErrorCode.INSECURE_CONTEXT,
+    "Calls need a secure page: open it with https://, or on localhost.",
+  );
+}
+
+/**
+ * @param {string | undefined} deviceId the browser's default microphone when empty
+ * @returns {Promise<MediaStream>}
+ * @throws {VoiceError}
+ */
+export async function openMicrophone(deviceId) {
+  if (!globalThis.navigator?.mediaDevices?.getUserMedia) throw insecureContext();
+  try {
+    return await navigator.mediaDevices.getUserMedia({
+      audio: {
+        ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
+        echoCancellation: true,
+        noiseSuppression: true,
+        autoGainControl: true,
+      },
+    });
+  } catch (error) {
+    const name = error instanceof Error || error instanceof DOMException ? error.name : "";
+    const [code, message] = FAILURES[name] ?? [
+      ErrorCode.MICROPHONE_FAILED,
+      "The microphone can't be opened.",
+    ];
+    throw new VoiceError(code, message, { reason: String(error), cause: error });
+  }
+}
+
+/** @returns {Promise<boolean>} whether taking the microphone again asks the user nothing */
+export async function isMicrophoneGranted() {
+  try {
+    const name = /** @type {PermissionName} */ ("microphone");
+    return (await navigator.permissions.query({ name })).state === "granted";
+  } catch {
+    // Not every browser knows this permission by name.
+    return false;
+  }
+}
+
+/**
+ * @param {"audioinput" | "audiooutput"} kind
+ * @returns {Promise<MediaDeviceInfo[]>} labels are empty until the microphone was allowed once
+ */
+export async function listDevices(kind) {
+  if (!globalThis.navigator?.mediaDevices?.enumerateDevices) return [];
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  // Before the permission is given, browsers list one nameless device without an id.
+  return devices.filter((device) => device.kind === kind && device.deviceId !== "");
+}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from voicews.exceptions import AudioFormatError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BYTES_PER_SAMPLE: Final = 2
 MIN_SAMPLE_RATE: Final = 4_000
@@ -15,7 +18,7 @@ MAX_SAMPLE_RATE: Final = 192_000
 SILENCE_DBFS: Final = -120.0
 """What `rms_dbfs` answers for digital silence, and its lowest answer."""
 
-INT16: Final = np.dtype("<i2")
+INT16: Final[np.dtype[np.int16]] = np.dtype("<i2")
 _FULL_SCALE_POWER: Final = 32768.0**2
 _LOWEST_POWER: Final = _FULL_SCALE_POWER * 10.0 ** (SILENCE_DBFS / 10.0)
 
@@ -77,7 +80,8 @@ def mix_channels(pcm: bytes, from_channels: int, to_channels: int) -> bytes:
         if from_channels == 2:
             # The usual case: a 32-bit sum and a shift, a third of the time of mean().
             return ((samples[0::2].astype(np.int32) + samples[1::2]) >> 1).astype(INT16).tobytes()
-        return np.rint(samples.reshape(-1, from_channels).mean(axis=1)).astype(INT16).tobytes()
+        means: NDArray[np.float64] = samples.reshape(-1, from_channels).mean(axis=1)
+        return np.rint(means).astype(INT16).tobytes()
     raise AudioFormatError(
         f"channels: expected a mix to or from 1 channel, found {from_channels} to {to_channels}"
     )
@@ -109,3 +113,13 @@ def silence(duration_secs: float, sample_rate: int, num_channels: int = 1) -> by
             f"found {duration_secs} s, {sample_rate} Hz, {num_channels} channel(s)"
         )
     return bytes(round(duration_secs * sample_rate) * BYTES_PER_SAMPLE * num_channels)
+
+
+def scale(pcm: bytes, gain: float) -> bytes:
+    """Change the level: 1.0 leaves it alone, 0.5 is 6 dB less. Clips, doesn't wrap."""
+    check_whole_frames(pcm)
+    samples = np.frombuffer(pcm, INT16) * np.float32(gain)
+    np.rint(samples, out=samples)
+    np.minimum(samples, 32767.0, out=samples)
+    np.maximum(samples, -32768.0, out=samples)
+    return samples.astype(INT16).tobytes()

@@ -198,7 +198,7 @@ class _BlockFilter:
             0,
             (BYTES_PER_SAMPLE, self.step * frame_bytes, frame_bytes),
         )
-        product = np.matmul(windows.astype(np.float64), self.matrix)
+        product: _Matrix = np.matmul(windows.astype(np.float64), self.matrix)
         return product.reshape(num_channels, -1)[:, done : done + count]
 
 

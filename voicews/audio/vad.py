@@ -135,7 +135,8 @@ class VADAnalyzer(ABC):
         """
         if not self._sample_rate:
             raise InvalidState("VADAnalyzer: expected set_sample_rate() before process()")
-        check_whole_frames(pcm)
+        if len(pcm) % BYTES_PER_SAMPLE:
+            check_whole_frames(pcm)
         pending = self._pending + pcm
         size = self._window_bytes
         used = len(pending) // size * size
@@ -208,8 +209,9 @@ class EnergyVAD(VADAnalyzer):
     _LAG_SECS: Final = 1 / 1200
     _BLOCK_WINDOWS: Final = 10
     _BLOCKS: Final = 5
-    # Below most rooms: audio that begins with speech is heard, a quiet room is learned at once.
-    _FIRST_FLOOR_DBFS: Final = -50.0
+    # Above most rooms, below most voices: speech is heard from the first sample on, and only a
+    # loud room is taken for it, for the second that it takes to learn.
+    _FIRST_FLOOR_DBFS: Final = -45.0
     # With this slope the hysteresis of the state machine is 3 dB.
     _DB_PER_NEPER: Final = 4.8
 
@@ -243,15 +245,20 @@ class EnergyVAD(VADAnalyzer):
         if level <= SILENCE_DBFS:
             # A muted microphone or a lost packet, which says nothing about the room.
             return 0.0
-        self._learn(level)
-        excess = level - self.noise_floor - self.threshold_db
+        excess = level - self._learn(level) - self.threshold_db
         return 1.0 / (1.0 + math.exp(-excess / self._DB_PER_NEPER))
 
-    def _learn(self, level: float) -> None:
-        self._block_minimum = min(self._block_minimum, level)
+    def _learn(self, level: float) -> float:
+        """Take the level of one more window; the background's level."""
+        floor = self._older_minimum
+        if level < self._block_minimum:
+            self._block_minimum = level
+        if self._block_minimum < floor:
+            floor = self._block_minimum
         self._block_windows += 1
         if self._block_windows == self._BLOCK_WINDOWS:
             self._minima.append(self._block_minimum)
             self._older_minimum = min(self._minima)
             self._block_minimum = math.inf
             self._block_windows = 0
+        return floor

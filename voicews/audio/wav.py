@@ -17,7 +17,7 @@ from voicews.audio.pcm import BYTES_PER_SAMPLE, INT16, Pcm, check_whole_frames
 from voicews.exceptions import AudioFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -192,7 +192,7 @@ def _from_floats(samples: NDArray[np.float64]) -> bytes:
     return np.rint(whole * 32768.0).clip(-32768.0, 32767.0).astype(INT16).tobytes()
 
 
-_CONVERTERS: Final = {
+_CONVERTERS: Final[dict[tuple[int, int], Callable[[bytes], bytes]]] = {
     (_FORMAT_PCM, 8): _from_8_bits,
     (_FORMAT_PCM, 16): bytes,
     (_FORMAT_PCM, 24): _from_24_bits,

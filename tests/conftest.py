@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -78,6 +79,37 @@ def daphne_server(
     """The demo project under Daphne, for every test that does not stop it."""
     with _serving(tmp_path_factory, migrated_database) as start:
         yield start("daphne")
+
+
+class WaitFor(Protocol):
+    """Waits until a condition holds, or fails; ``message`` gives what to show then."""
+
+    def __call__(
+        self,
+        condition: Callable[[], object],
+        *,
+        timeout_secs: float = 60.0,
+        message: Callable[[], str] | None = None,
+    ) -> None: ...
+
+
+@pytest.fixture
+def wait_for() -> WaitFor:
+    """A function for tests that wait for another process; see ``WaitFor``."""
+
+    def wait(
+        condition: Callable[[], object],
+        *,
+        timeout_secs: float = 60.0,
+        message: Callable[[], str] | None = None,
+    ) -> None:
+        deadline = time.monotonic() + timeout_secs
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {timeout_secs} s in vain" + (message() if message else ""))
+            time.sleep(0.02)
+
+    return wait
 
 
 @pytest.hookimpl(wrapper=True)

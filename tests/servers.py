@@ -67,7 +67,7 @@ def migrate(database: Path) -> None:
 class Server:
     """The project under one server program, on a port of its own, with a database of its own.
 
-    ``http_url`` and ``ws_url`` have no slash at the end; ``origin`` is what a page of this server sends.
+    ``http_url`` and ``ws_url`` have no slash at the end; ``origin`` is what one of its pages sends.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Server:
             if self._answers():
                 return process
             time.sleep(0.05)
-        self._kill(process)
+        self.kill_group(process)
         raise RuntimeError(f"{self.program} answered nothing:\n{self.log_tail()}")
 
     def _answers(self) -> bool:
@@ -137,12 +137,12 @@ class Server:
             try:
                 self.process.wait(timeout_secs)
             except subprocess.TimeoutExpired:
-                self._kill(self.process)
+                self.kill_group(self.process)
         return self.process.returncode
 
     def kill(self) -> None:
         """End the server without a warning."""
-        self._kill(self.process)
+        self.kill_group(self.process)
 
     def restart(self) -> None:
         """End the server and start it anew on the same port, with the same database."""
@@ -150,7 +150,8 @@ class Server:
         self.process = self._start()
 
     @staticmethod
-    def _kill(process: subprocess.Popen[bytes]) -> None:
+    def kill_group(process: subprocess.Popen[bytes]) -> None:
+        """End a process and its children without a warning."""
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

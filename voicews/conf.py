@@ -78,8 +78,12 @@ def _origins(value: object) -> tuple[str, ...]:
 
 
 def _public_url(value: object) -> str:
-    parts = urlsplit(_text(value))
-    if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
+    try:
+        parts = urlsplit(_text(value))
+        valid = parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, an IPv6 address that is none
+        valid = False
+    if not valid:
         raise ConfigurationError(f"expected a URL such as 'https://example.com', found {value!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError("expected a URL without user, query and fragment")

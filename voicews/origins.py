@@ -44,7 +44,9 @@ def origin_allowed(
             hosts.append(_hostname(settings.PUBLIC_URL))
         patterns = tuple(_hostname(f"//{host}") if name == "*" else name for name in hosts)
     try:
-        return bool(OriginValidator(_NOTHING, patterns).valid_origin(urlparse(origin)))
+        parsed = urlparse(origin)
+        _ = parsed.port
+        return bool(OriginValidator(_NOTHING, patterns).valid_origin(parsed))
     except ValueError:  # a port that is no number, an IPv6 address that is none
         return False
 

@@ -1,0 +1,413 @@
+"""A bot: the application's side of a call, as handlers.
+
+class Greeter(Bot):
+    async def on_start(self):
+        await self.play(read_wav("hello.wav"))
+
+    async def on_utterance(self, utterance):
+        await self.play(utterance)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from voicews.audio.pcm import BYTES_PER_SAMPLE, Pcm, mix_channels
+from voicews.audio.utterance import UtteranceBuffer
+from voicews.audio.vad import EnergyVAD, VADAnalyzer
+from voicews.audio.wav import is_wav, split_wav
+from voicews.exceptions import AudioFormatError, InvalidState
+from voicews.frames import (
+    AudioRawFrame,
+    BotOutputFrame,
+    CancelFrame,
+    ClientConnectedFrame,
+    ClientMessageFrame,
+    Direction,
+    EndFrame,
+    EndRequestFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    InputTextFrame,
+    InputTransportMessageFrame,
+    InterruptionFrame,
+    MarkFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageUrgentFrame,
+    PlayedFrame,
+    ServerResponseFrame,
+    StartFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+)
+from voicews.pipeline.processor import FrameProcessor
+from voicews.transports.params import ChannelsWebsocketParams
+
+if TYPE_CHECKING:
+    from voicews.models import VoiceSession
+
+Audio = bytes | Pcm | AudioRawFrame
+
+
+class Playback:
+    """What `Bot.play` returns: await it to go on when the user has heard it, or was interrupted.
+
+    `heard_ms` is how much of it the user heard, `interrupted` whether that was cut short; both
+    are final once it is done.
+    """
+
+    def __init__(self, duration_ms: float) -> None:
+        self.duration_ms = duration_ms
+        self.heard_ms = 0.0
+        self.interrupted = False
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def done(self) -> bool:
+        return self._done.done()
+
+    def __await__(self) -> Generator[Any, None, Playback]:
+        # Shielded: cancelling one who waits says nothing about the playing.
+        yield from asyncio.shield(self._done).__await__()
+        return self
+
+    def _finish(self, heard_ms: float, *, interrupted: bool) -> None:
+        if not self._done.done():
+            self.heard_ms = heard_ms
+            self.interrupted = interrupted
+            self._done.set_result(None)
+
+
+class _Lane:
+    """Runs the async handlers of one kind, one after the other."""
+
+    def __init__(self, on_error: Callable[[BaseException, str], None]) -> None:
+        self._on_error = on_error
+        self._waiting: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    def put(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self._waiting.append((name, run))
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    def cancel_current(self) -> None:
+        """Cancel the handler that runs, unless it is that handler who asks."""
+        if self._running is not None and self._running is not asyncio.current_task():
+            self._running.cancel()
+
+    async def stop(self) -> None:
+        self._waiting.clear()
+        self.cancel_current()
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+
+    async def _work(self) -> None:
+        while self._waiting:
+            name, run = self._waiting.popleft()
+            self._running = asyncio.ensure_future(run())
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                error = self._running.exception()
+                if error is not None:
+                    self._on_error(error, f"in {name}")
+            self._running = None
+        self._worker = None
+
+
+class Bot(FrameProcessor):
+    """Override the handlers that you need.
+
+    A handler that is a plain function runs at once, on the event loop: it must not block. One
+    that is `async` may take its time, and is called in order:
+
+    * `on_start`, `on_utterance` and `on_text` take turns; the one that runs is cancelled when the
+      user talks over the bot (`asyncio.CancelledError`),
+    * `on_message` and `on_dtmf` have a queue of their own: a key never waits for an answer to end,
+    * `on_audio` has another.
+
+    A handler that fails is logged, and reported to the client without details; the call goes on.
+    """
+
+    #: Sample rates (Hz) and channels that the bot works with; the transport converts.
+    audio_in_sample_rate: ClassVar[int] = 16000
+    audio_out_sample_rate: ClassVar[int] = 24000
+    #: What is kept of the audio before an utterance, and the longest utterance.
+    pre_roll_secs: ClassVar[float] = 0.3
+    max_utterance_secs: ClassVar[float] = 60.0
+
+    #: The session's row; None where there is none.
+    session: VoiceSession | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns = _Lane(self.report_exception)
+        self._events = _Lane(self.report_exception)
+        self._audio = _Lane(self.report_exception)
+        self._playbacks: dict[str, Playback] = {}
+        self._names = itertools.count()
+        self._started = False
+        self._over = False
+        self._end_reason = ""
+        self._hears_audio = _overrides(self, "on_audio")
+        self._hears_at_once = not inspect.iscoroutinefunction(self.on_audio)
+        self._utterance: UtteranceBuffer | None = None
+        if _overrides(self, "on_utterance"):
+            self._utterance = UtteranceBuffer(
+                self.audio_in_sample_rate, self.pre_roll_secs, self.max_utterance_secs
+            )
+
+    # --- what it is made of ---------------------------------------------------------------------
+
+    def vad_analyzer(self) -> VADAnalyzer | None:
+        """The voice activity detection of one call: energy based if there is an `on_utterance`."""
+        return EnergyVAD() if self._utterance is not None else None
+
+    def transport_params(self) -> ChannelsWebsocketParams:
+        """The transport's parameters for one call."""
+        return ChannelsWebsocketParams(
+            audio_in_enabled=True,
+            audio_in_sample_rate=self.audio_in_sample_rate,
+            audio_out_enabled=True,
+            audio_out_sample_rate=self.audio_out_sample_rate,
+            # The browser's player needs no silence, and what was said is followed to its end.
+            audio_out_auto_silence=False,
+            audio_out_end_silence_secs=0.0,
+            vad_analyzer=self.vad_analyzer(),
+        )
+
+    # --- handlers -------------------------------------------------------------------------------
+
+    def on_start(self) -> Awaitable[None] | None:
+        """A client is there and ready to listen. Once a call."""
+
+    def on_audio(self, audio: InputAudioRawFrame) -> Awaitable[None] | None:
+        """A piece of what the user says or doesn't say, as it comes in, some 20 ms each."""
+
+    def on_utterance(self, utterance: AudioRawFrame) -> Awaitable[None] | None:
+        """The user has said something and stopped: all of it."""
+
+    def on_text(self, text: str) -> Awaitable[None] | None:
+        """The user has typed something."""
+
+    def on_message(self, message: ClientMessageFrame) -> Any:
+        """The client's application has sent a message; what is returned answers a request."""
+
+    def on_dtmf(self, button: str) -> Awaitable[None] | None:
+        """The user has pressed one of `0123456789*#ABCD`."""
+
+    def on_end(self, reason: str) -> Awaitable[None] | None:
+        """The call is over; nothing that is played now would be heard. Once a call."""
+
+    # --- what it can do -------------------------------------------------------------------------
+
+    def play(
+        self, audio: Audio, *, sample_rate: int | None = None, num_channels: int = 1
+    ) -> Playback:
+        """Say something, after what is being said: a WAV file's bytes, PCM, or a frame.
+
+        Bare PCM is 16-bit little-endian at `sample_rate` (Hz, default: the bot's output rate).
+        Does not wait; await what it returns for that. Raises `AudioFormatError` for what is
+        neither.
+        """
+        frame = self._output_frame(audio, sample_rate, num_channels)
+        playback = Playback(frame.duration_secs * 1000)
+        if self._over:
+            playback._finish(0.0, interrupted=True)
+            return playback
+        name = f"{next(self._names)}"
+        self._playbacks[name] = playback
+        self.push_frame(frame)
+        self.push_frame(MarkFrame(name, playback.duration_ms))
+        return playback
+
+    def send_audio(self, audio: AudioRawFrame) -> None:
+        """Pass one piece of a stream on to the user; nobody follows whether it is heard."""
+        self.push_frame(OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels))
+
+    def interrupt(self) -> None:
+        """Fall silent now: what is being said and what waits to be said is dropped."""
+        self._interrupted()
+        self.push_frame(InterruptionFrame())
+
+    def say_text(self, text: str, *, spoken: bool = True) -> None:
+        """Show the client the text of what the bot says."""
+        self.broadcast_frame(BotOutputFrame(text, spoken))
+
+    def send_message(self, data: Any) -> None:
+        """Send the client's application a message of any JSON data."""
+        self.push_frame(
+            OutputTransportMessageUrgentFrame(
+                {"label": "rtvi-ai", "type": "server-message", "data": data}
+            )
+        )
+
+    def hang_up(self, reason: str = "bot ended the call") -> None:
+        """End the call when everything that was said has been played."""
+        self.push_frame(EndRequestFrame(reason), Direction.UPSTREAM)
+
+    # --- the machinery --------------------------------------------------------------------------
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if isinstance(frame, InputAudioRawFrame):
+            if self._utterance is not None:
+                self._collect(self._utterance, frame)
+            if self._hears_audio:
+                if self._hears_at_once:
+                    self.on_audio(frame)
+                else:
+                    self._call(self._audio, self.on_audio, frame)
+            return
+        handler = _HANDLERS.get(type(frame))
+        if handler is None or handler(self, frame):
+            self.push_frame(frame, direction)
+
+    async def cleanup(self) -> None:
+        self._over = True
+        for lane in (self._turns, self._events, self._audio):
+            await lane.stop()
+        for playback in self._playbacks.values():
+            playback._finish(0.0, interrupted=True)
+        self._playbacks.clear()
+        ended = self.on_end(self._end_reason)
+        if inspect.isawaitable(ended):
+            await ended
+
+    def _call(self, lane: _Lane, handler: Callable[..., Any], *args: Any) -> None:
+        if inspect.iscoroutinefunction(handler):
+            lane.put(handler.__name__, lambda: handler(*args))
+        else:
+            handler(*args)
+
+    def _output_frame(
+        self, audio: Audio, sample_rate: int | None, num_channels: int
+    ) -> OutputAudioRawFrame:
+        if isinstance(audio, bytes):
+            if is_wav(audio):
+                audio = split_wav(audio)
+            else:
+                rate = sample_rate or self.audio_out_sample_rate
+                if len(audio) % (BYTES_PER_SAMPLE * num_channels):
+                    raise AudioFormatError(
+                        f"expected whole 16-bit samples of {num_channels} channel(s), "
+                        f"found {len(audio)} bytes"
+                    )
+                return OutputAudioRawFrame(audio, rate, num_channels)
+        return OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels)
+
+    def _collect(self, utterance: UtteranceBuffer, frame: InputAudioRawFrame) -> None:
+        pcm = frame.audio
+        utterance.append(
+            pcm if frame.num_channels == 1 else mix_channels(pcm, frame.num_channels, 1)
+        )
+
+    def _interrupted(self) -> None:
+        self._turns.cancel_current()
+
+    def _on_start_frame(self, frame: StartFrame) -> bool:
+        if self._over:
+            raise InvalidState("expected a new bot for each call, found one that has ended")
+        return True
+
+    def _on_client(self, frame: ClientConnectedFrame) -> bool:
+        if not self._started:
+            self._started = True
+            self._call(self._turns, self.on_start)
+        return True
+
+    def _on_user_started(self, frame: UserStartedSpeakingFrame) -> bool:
+        if self._utterance is not None:
+            self._utterance.start()
+        return True
+
+    def _on_user_stopped(self, frame: UserStoppedSpeakingFrame) -> bool:
+        if self._utterance is not None:
+            pcm = self._utterance.stop(frame.detected_secs - frame.edge_secs)
+            utterance = AudioRawFrame(pcm, self.audio_in_sample_rate)
+            self._call(self._turns, self.on_utterance, utterance)
+        return True
+
+    def _on_interruption(self, frame: InterruptionFrame) -> bool:
+        self._interrupted()
+        return True
+
+    def _on_played(self, frame: PlayedFrame) -> bool:
+        playback = self._playbacks.pop(frame.name, None)
+        if playback is not None:
+            playback._finish(frame.heard_ms, interrupted=frame.interrupted)
+        return True
+
+    def _on_text(self, frame: InputTextFrame) -> bool:
+        self._call(self._turns, self.on_text, frame.text)
+        return False
+
+    def _on_dtmf(self, frame: InputDTMFFrame) -> bool:
+        self._call(self._events, self.on_dtmf, frame.button)
+        return False
+
+    def _on_message(self, frame: ClientMessageFrame) -> bool:
+        if not _overrides(self, "on_message"):
+            self._respond(frame, error="this bot takes no messages")
+        elif inspect.iscoroutinefunction(self.on_message):
+            self._events.put("on_message", lambda: self._answer(frame))
+        else:
+            try:
+                self._respond(frame, data=self.on_message(frame))
+            except Exception as error:  # noqa: BLE001 - the client waits for an answer
+                self._refuse(frame, error)
+        return False
+
+    def _on_app_message(self, frame: InputTransportMessageFrame) -> bool:
+        message = ClientMessageFrame(str(frame.message.get("type", "")), frame.message)
+        if _overrides(self, "on_message"):
+            self._call(self._events, self.on_message, message)
+        return False
+
+    def _on_end(self, frame: EndFrame | CancelFrame) -> bool:
+        self._end_reason = frame.reason
+        self._over = True
+        if isinstance(frame, CancelFrame):
+            self._turns.cancel_current()
+        return True
+
+    async def _answer(self, message: ClientMessageFrame) -> None:
+        try:
+            self._respond(message, data=await self.on_message(message))
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer
+            self._refuse(message, error)
+
+    def _refuse(self, message: ClientMessageFrame, error: Exception) -> None:
+        self._respond(message, error="the bot failed to answer")
+        self.report_exception(error, "in on_message")
+
+    def _respond(
+        self, message: ClientMessageFrame, *, data: Any = None, error: str | None = None
+    ) -> None:
+        self.push_frame(ServerResponseFrame(message, data, error), Direction.UPSTREAM)
+
+
+def _overrides(bot: Bot, handler: str) -> bool:
+    return getattr(type(bot), handler) is not getattr(Bot, handler)
+
+
+_HANDLERS: dict[type[Frame], Callable[[Bot, Any], bool]] = {
+    StartFrame: Bot._on_start_frame,
+    ClientConnectedFrame: Bot._on_client,
+    UserStartedSpeakingFrame: Bot._on_user_started,
+    UserStoppedSpeakingFrame: Bot._on_user_stopped,
+    InterruptionFrame: Bot._on_interruption,
+    PlayedFrame: Bot._on_played,
+    InputTextFrame: Bot._on_text,
+    InputDTMFFrame: Bot._on_dtmf,
+    ClientMessageFrame: Bot._on_message,
+    InputTransportMessageFrame: Bot._on_app_message,
+    EndFrame: Bot._on_end,
+    CancelFrame: Bot._on_end,
+}

@@ -1,0 +1,29 @@
+"""The errors that voicews raises: one small tree, messages that say expected and found."""
+
+
+class VoicewsError(Exception):
+    """Base of every error that voicews raises on purpose."""
+
+
+class ConfigurationError(VoicewsError, ValueError):
+    """A setting or a parameter that can't be honoured; the message names it."""
+
+
+class InvalidMessage(VoicewsError, ValueError):
+    """A wire message that is not what its protocol says; never carries the payload."""
+
+
+class AudioFormatError(VoicewsError, ValueError):
+    """Audio in a shape that can't be taken: sample rate, channels, sample size."""
+
+
+class InvalidState(VoicewsError, RuntimeError):
+    """A step that the object's life cycle doesn't have from where it is."""
+
+
+class NotAllowed(VoicewsError):
+    """The caller may not do this; the message is safe to show to the caller."""
+
+
+class WriteTimeout(VoicewsError, TimeoutError):
+    """A write to a peer made no progress for as long as the transport allows."""

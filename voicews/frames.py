@@ -1,0 +1,329 @@
+"""What flows through a pipeline.
+
+Four kinds, by what may happen to them on the way:
+
+* `SystemFrame` overtakes everything that waits in a queue.
+* `ControlFrame` keeps its place and is never dropped.
+* `InputFrame`, what the user did, keeps its place and is never dropped by an interruption.
+* `DataFrame`, what the bot is about to say, keeps its place and is dropped by an interruption.
+
+PCM is 16-bit little-endian, channels interleaved; sample rates are in Hz; times are in
+milliseconds (`_ms`), seconds (`_secs`) or, for `pts`, nanoseconds.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from voicews.audio.pcm import BYTES_PER_SAMPLE
+
+
+class Direction(enum.Enum):
+    """Downstream runs from the client's input to its output, upstream the other way."""
+
+    DOWNSTREAM = enum.auto()
+    UPSTREAM = enum.auto()
+
+
+@dataclass(slots=True)
+class Frame:
+    """One piece of what flows."""
+
+
+@dataclass(slots=True)
+class SystemFrame(Frame):
+    """Overtakes queued frames; is never dropped."""
+
+
+@dataclass(slots=True)
+class ControlFrame(Frame):
+    """Keeps its place among queued frames; is never dropped."""
+
+
+@dataclass(slots=True)
+class InputFrame(Frame):
+    """What the user did: keeps its place, survives an interruption."""
+
+
+@dataclass(slots=True)
+class DataFrame(Frame):
+    """What the bot is about to say or show: keeps its place, is dropped by an interruption."""
+
+
+# --- life cycle -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class StartFrame(SystemFrame):
+    """The first frame: the rates (Hz) that the pipeline works at."""
+
+    audio_in_sample_rate: int = 16000
+    audio_out_sample_rate: int = 24000
+
+
+@dataclass(slots=True)
+class EndFrame(ControlFrame):
+    """The last frame of a call that ends in order: what is queued before it is still played."""
+
+    reason: str = ""
+    close_code: int = 1000
+
+
+@dataclass(slots=True)
+class CancelFrame(SystemFrame):
+    """The last frame of a call that ends at once: what is queued is dropped."""
+
+    reason: str = ""
+    close_code: int = 1000
+
+
+@dataclass(slots=True)
+class EndRequestFrame(SystemFrame):
+    """Travels upstream: a processor asks the task to end the call, in order or `at_once`."""
+
+    reason: str = ""
+    close_code: int = 1000
+    at_once: bool = False
+
+
+@dataclass(slots=True)
+class ErrorFrame(SystemFrame):
+    """A processor failed. `error` is safe to show to a client; `fatal` ends the call."""
+
+    error: str
+    fatal: bool = False
+    processor: str = ""
+
+
+@dataclass(slots=True)
+class InterruptionFrame(SystemFrame):
+    """The bot stops talking: queued `DataFrame`s are dropped, the client flushes its player."""
+
+
+# --- the client -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ClientConnectedFrame(SystemFrame):
+    """A client has sent its first valid message; `resumed` when it isn't the call's first."""
+
+    resumed: bool = False
+
+
+@dataclass(slots=True)
+class ClientDisconnectedFrame(SystemFrame):
+    """The client's socket is gone; in a session-scoped transport the call goes on for a while."""
+
+    close_code: int = 1006
+
+
+@dataclass(slots=True)
+class StartInputFrame(SystemFrame):
+    """Travels upstream: audio that was held back by `audio_in_stream_on_start` may flow."""
+
+
+@dataclass(slots=True)
+class PingFrame(SystemFrame):
+    """The client asks for a sign of life; the transport answers with the same id."""
+
+    id: str
+
+
+@dataclass(slots=True)
+class PongFrame(SystemFrame):
+    """The answer to a `PingFrame`."""
+
+    id: str
+
+
+@dataclass(slots=True)
+class PlaybackPositionFrame(SystemFrame):
+    """The client's report of what it has really played.
+
+    `pts` is the position (ns) of the last sample heard; `state` is `playing`, `idle` (ran dry)
+    or `flushed` (after an interruption).
+    """
+
+    pts: int
+    state: str = "playing"
+
+
+# --- audio ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class AudioRawFrame(Frame):
+    """PCM; `pts` is the position (ns) of its first sample in its stream, if known."""
+
+    audio: bytes
+    sample_rate: int
+    num_channels: int = 1
+    pts: int | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Samples per channel."""
+        return len(self.audio) // (BYTES_PER_SAMPLE * self.num_channels)
+
+    @property
+    def duration_secs(self) -> float:
+        return len(self.audio) / (BYTES_PER_SAMPLE * self.num_channels * self.sample_rate)
+
+
+@dataclass(slots=True)
+class InputAudioRawFrame(AudioRawFrame, InputFrame):
+    """Audio from the user."""
+
+
+@dataclass(slots=True)
+class OutputAudioRawFrame(AudioRawFrame, DataFrame):
+    """Audio for the user."""
+
+
+@dataclass(slots=True)
+class MarkFrame(DataFrame):
+    """Ends the utterance `name`: the last `duration_ms` of audio that were pushed before it.
+
+    The output transport answers upstream with one `PlayedFrame` of the same name.
+    """
+
+    name: str
+    duration_ms: float
+
+
+@dataclass(slots=True)
+class PlayedFrame(SystemFrame):
+    """Travels upstream: the utterance `name` is over.
+
+    `heard_ms` is how much of it the user heard, `interrupted` whether that was cut short.
+    """
+
+    name: str
+    heard_ms: float
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class UserStartedSpeakingFrame(InputFrame):
+    """Speech began at `edge_secs` of the input stream, which was certain at `detected_secs`."""
+
+    edge_secs: float = 0.0
+    detected_secs: float = 0.0
+
+
+@dataclass(slots=True)
+class UserStoppedSpeakingFrame(InputFrame):
+    """Speech ended at `edge_secs` of the input stream, which was certain at `detected_secs`."""
+
+    edge_secs: float = 0.0
+    detected_secs: float = 0.0
+
+
+@dataclass(slots=True)
+class BotStartedSpeakingFrame(SystemFrame):
+    """Travels upstream: the first audio of what the bot says has left."""
+
+
+@dataclass(slots=True)
+class BotStoppedSpeakingFrame(SystemFrame):
+    """Travels upstream: what the bot said has been played, or was interrupted."""
+
+
+@dataclass(slots=True)
+class BotInterruptedFrame(SystemFrame):
+    """Travels upstream: an interruption really cut something off."""
+
+
+# --- text, messages, keys ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TextFrame(DataFrame):
+    """Text for the user."""
+
+    text: str
+
+
+@dataclass(slots=True)
+class InputTextFrame(InputFrame):
+    """Text from the user, typed rather than spoken."""
+
+    text: str
+    id: str = ""
+
+
+@dataclass(slots=True)
+class TranscriptionFrame(InputFrame):
+    """What the user said; `timestamp` is ISO 8601; not `final` while it may still change."""
+
+    text: str
+    user_id: str = ""
+    timestamp: str = ""
+    final: bool = True
+
+
+@dataclass(slots=True)
+class BotOutputFrame(SystemFrame):
+    """What the bot says, as text; `spoken` if it is also heard."""
+
+    text: str
+    spoken: bool = True
+    aggregated_by: str = "sentence"
+
+
+@dataclass(slots=True)
+class InputTransportMessageFrame(InputFrame):
+    """A message from the client's application: any JSON object."""
+
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class OutputTransportMessageFrame(DataFrame):
+    """A message to the client that keeps its place among the audio."""
+
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class OutputTransportMessageUrgentFrame(SystemFrame):
+    """A message to the client that leaves at once."""
+
+    message: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ClientMessageFrame(InputFrame):
+    """An RTVI `client-message`: `type` and `data` are the application's own.
+
+    A message with an `id` expects one answer.
+    """
+
+    type: str
+    data: Any = None
+    id: str = ""
+
+
+@dataclass(slots=True)
+class ServerResponseFrame(SystemFrame):
+    """Travels upstream to RTVI: the answer to a `ClientMessageFrame`; `error` refuses it."""
+
+    request: ClientMessageFrame
+    data: Any = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class InputDTMFFrame(InputFrame):
+    """A key that the user pressed: one of `0123456789*#ABCD`."""
+
+    button: str
+
+
+@dataclass(slots=True)
+class MetricsFrame(SystemFrame):
+    """Figures for the client, as RTVI's `metrics` message carries them."""
+
+    data: dict[str, Any] = field(default_factory=dict)

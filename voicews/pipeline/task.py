@@ -1,0 +1,159 @@
+"""The life of one pipeline: start, end, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+
+from voicews.exceptions import InvalidState
+from voicews.frames import (
+    CancelFrame,
+    Direction,
+    EndFrame,
+    EndRequestFrame,
+    ErrorFrame,
+    Frame,
+    InterruptionFrame,
+    StartFrame,
+)
+from voicews.pipeline.pipeline import Pipeline
+from voicews.pipeline.processor import FrameProcessor
+
+logger = logging.getLogger(__name__)
+
+
+class TaskState(enum.IntEnum):
+    CREATED = 0
+    RUNNING = 1
+    ENDING = 2
+    ENDED = 3
+
+
+class PipelineTask:
+    """Runs a pipeline once.
+
+    `call_id` names the call in log lines. `end_timeout_secs` is how long an orderly end may take,
+    that is, how long processors may go on with what was queued before it, until it becomes a
+    cancel.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        call_id: str = "",
+        audio_in_sample_rate: int = 16000,
+        audio_out_sample_rate: int = 24000,
+        end_timeout_secs: float = 120.0,
+    ) -> None:
+        self.call_id = call_id
+        self.state = TaskState.CREATED
+        #: Why the call ended, and the WebSocket close code that says so; set when the end begins.
+        self.reason = ""
+        self.close_code = 1000
+        self._start_frame = StartFrame(audio_in_sample_rate, audio_out_sample_rate)
+        self._end_timeout_secs = end_timeout_secs
+        self._end_timer: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+        self._processors = pipeline.processors
+        self._source = _Source(self)
+        self._sink = _Sink(self)
+        self._source.link(self._processors[0])
+        self._processors[-1].link(self._sink)
+        for processor in self._processors:
+            processor.call_id = call_id
+
+    def start(self) -> None:
+        """Send the `StartFrame`; needs a running event loop."""
+        if self.state is not TaskState.CREATED:
+            raise InvalidState(f"expected a task that is CREATED, found {self.state.name}")
+        self.state = TaskState.RUNNING
+        self._source.push_frame(self._start_frame)
+
+    def queue_frame(self, frame: Frame) -> None:
+        """Send a frame down the whole pipeline; dropped when the task isn't running."""
+        if self.state is TaskState.RUNNING:
+            self._source.push_frame(frame)
+
+    def interrupt(self) -> None:
+        """Silence the bot now."""
+        self.queue_frame(InterruptionFrame())
+
+    def end(self, reason: str = "ended", close_code: int = 1000) -> None:
+        """End in order: what is queued is still handled and played. Later calls do nothing."""
+        if self.state is not TaskState.RUNNING:
+            return
+        self.state = TaskState.ENDING
+        self.reason = reason
+        self.close_code = close_code
+        self._end_timer = asyncio.get_running_loop().call_later(
+            self._end_timeout_secs, self._end_took_too_long
+        )
+        self._source.push_frame(EndFrame(reason, close_code))
+
+    def cancel(self, reason: str = "cancelled", close_code: int = 1000) -> None:
+        """End at once: what is queued is dropped. Cuts an orderly end short too."""
+        if self.state not in (TaskState.RUNNING, TaskState.ENDING):
+            return
+        if self.state is TaskState.RUNNING:
+            self.state = TaskState.ENDING
+            self.reason = reason
+            self.close_code = close_code
+        self._source.push_frame(CancelFrame(self.reason, self.close_code))
+        # The cancel has passed everybody by now, unless one of them swallowed it.
+        self._finish()
+
+    async def wait(self) -> str:
+        """Wait until the pipeline has ended and is cleaned up; returns the reason."""
+        await self._ended.wait()
+        for processor in self._processors:
+            try:
+                await processor.cleanup()
+            except Exception:
+                logger.exception("call %s: %s failed to clean up", self.call_id, processor.name)
+        return self.reason
+
+    def _end_took_too_long(self) -> None:
+        logger.warning(
+            "call %s: not over %g s after its end, cancelled", self.call_id, self._end_timeout_secs
+        )
+        self.cancel("end timed out")
+
+    def _finish(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+        self.state = TaskState.ENDED
+        self._ended.set()
+
+    def _arrived_upstream(self, frame: Frame) -> None:
+        if isinstance(frame, EndRequestFrame):
+            stop = self.cancel if frame.at_once else self.end
+            stop(frame.reason or "ended", frame.close_code)
+        elif isinstance(frame, ErrorFrame) and frame.fatal:
+            logger.error(
+                "call %s: ended by a fatal error in %s", self.call_id, frame.processor or "it"
+            )
+            self.cancel("error", close_code=1011)
+
+    def _arrived_downstream(self, frame: Frame) -> None:
+        if isinstance(frame, EndFrame):
+            self._finish()
+
+
+class _Source(FrameProcessor):
+    def __init__(self, task: PipelineTask) -> None:
+        super().__init__(name="source")
+        self._task = task
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        self._task._arrived_upstream(frame)
+
+
+class _Sink(FrameProcessor):
+    def __init__(self, task: PipelineTask) -> None:
+        super().__init__(name="sink")
+        self._task = task
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        self._task._arrived_downstream(frame)

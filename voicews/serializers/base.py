@@ -1,0 +1,28 @@
+"""What a transport asks of a serializer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from voicews.frames import Frame
+
+
+class FrameSerializer(ABC):
+    """Turns wire messages into frames and frames into wire messages.
+
+    One serializer serves one connection, so that a protocol that numbers its messages can.
+    """
+
+    #: The sample rate (Hz) of audio on the wire, where the protocol fixes one.
+    sample_rate: int | None = None
+
+    @abstractmethod
+    def serialize(self, frame: Frame) -> str | bytes | None:
+        """The wire message for `frame`; None if this protocol has none for it."""
+
+    @abstractmethod
+    def deserialize(self, data: str | bytes) -> Frame | None:
+        """The frame in `data`; None if it says nothing to a pipeline.
+
+        Raises `InvalidMessage` with what was expected and found, never with the payload.
+        """

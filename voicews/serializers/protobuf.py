@@ -1,0 +1,181 @@
+"""The wire of Pipecat's protobuf clients, and what voicews adds to it.
+
+Additions, which other clients ignore: `pts` on outgoing audio, and JSON messages with the label
+`voicews`: `ping` and `pong` as signs of life, `playback` as the client's report of what it has
+really played.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from voicews.audio.pcm import BYTES_PER_SAMPLE
+from voicews.exceptions import InvalidMessage
+from voicews.frames import (
+    Frame,
+    InputAudioRawFrame,
+    InputTextFrame,
+    InputTransportMessageFrame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
+    PingFrame,
+    PlaybackPositionFrame,
+    PongFrame,
+    TextFrame,
+    TranscriptionFrame,
+)
+from voicews.serializers import frames_pb2 as pb
+from voicews.serializers.base import FrameSerializer
+
+EXTENSION_LABEL = "voicews"
+MAX_SAMPLE_RATE = 192_000
+MAX_CHANNELS = 8
+WAV_PREFIX = b"RIFF"
+
+_parse = pb.Frame.FromString
+
+
+class ProtobufFrameSerializer(FrameSerializer):
+    """Every message is binary and holds one `Frame` of `frames.proto`."""
+
+    def serialize(self, frame: Frame) -> str | bytes | None:
+        encode = _ENCODERS.get(type(frame))
+        return None if encode is None else encode(frame).SerializeToString()
+
+    def deserialize(self, data: str | bytes) -> Frame | None:
+        if isinstance(data, str):
+            raise InvalidMessage("expected a binary message, found text")
+        try:
+            message = _parse(data)
+        except DecodeError:
+            raise InvalidMessage(f"expected a protobuf Frame in {len(data)} bytes") from None
+        kind = message.WhichOneof("frame")
+        if kind is None:
+            raise InvalidMessage("expected a frame that this version knows, found none")
+        decode = _DECODERS.get(kind)
+        return None if decode is None else decode(getattr(message, kind))
+
+
+def _encode_audio(frame: OutputAudioRawFrame) -> pb.Frame:
+    # Field by field: keyword arguments to a generated class cost twice as much.
+    message = pb.Frame()
+    audio = message.audio
+    audio.name = "audio"
+    audio.audio = frame.audio
+    audio.sample_rate = frame.sample_rate
+    audio.num_channels = frame.num_channels
+    if frame.pts is not None:
+        audio.pts = frame.pts
+    return message
+
+
+def _encode_text(frame: TextFrame) -> pb.Frame:
+    return pb.Frame(text=pb.TextFrame(name="text", text=frame.text))
+
+
+def _encode_transcription(frame: TranscriptionFrame) -> pb.Frame:
+    return pb.Frame(
+        transcription=pb.TranscriptionFrame(
+            name="transcription",
+            text=frame.text,
+            user_id=frame.user_id,
+            timestamp=frame.timestamp,
+        )
+    )
+
+
+def _encode_json(message: dict[str, Any]) -> pb.Frame:
+    return pb.Frame(message=pb.MessageFrame(data=json.dumps(message)))
+
+
+def _encode_message(
+    frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame,
+) -> pb.Frame:
+    return _encode_json(frame.message)
+
+
+def _encode_pong(frame: PongFrame) -> pb.Frame:
+    return _encode_json({"label": EXTENSION_LABEL, "type": "pong", "id": frame.id, "data": {}})
+
+
+def _encode_interruption(_frame: InterruptionFrame) -> pb.Frame:
+    return pb.Frame(interruption=pb.InterruptionFrame(name="interruption"))
+
+
+def _decode_audio(audio: pb.AudioRawFrame) -> Frame:
+    pcm = audio.audio
+    rate = audio.sample_rate
+    channels = audio.num_channels or 1
+    if not 0 < rate <= MAX_SAMPLE_RATE:
+        raise InvalidMessage(f"expected a sample rate of 1 to {MAX_SAMPLE_RATE} Hz, found {rate}")
+    if channels > MAX_CHANNELS:
+        raise InvalidMessage(f"expected at most {MAX_CHANNELS} channels, found {channels}")
+    if len(pcm) % (BYTES_PER_SAMPLE * channels) and not pcm.startswith(WAV_PREFIX):
+        raise InvalidMessage(
+            f"expected whole 16-bit samples of {channels} channel(s), found {len(pcm)} bytes"
+        )
+    return InputAudioRawFrame(pcm, rate, channels, audio.pts if audio.HasField("pts") else None)
+
+
+def _decode_text(text: pb.TextFrame) -> Frame:
+    return InputTextFrame(text.text)
+
+
+def _decode_transcription(transcription: pb.TranscriptionFrame) -> Frame:
+    return TranscriptionFrame(
+        transcription.text, transcription.user_id, transcription.timestamp, final=True
+    )
+
+
+def _decode_interruption(_interruption: pb.InterruptionFrame) -> Frame:
+    return InterruptionFrame()
+
+
+def _decode_message(wrapped: pb.MessageFrame) -> Frame | None:
+    try:
+        message = json.loads(wrapped.data)
+    except (ValueError, RecursionError):
+        raise InvalidMessage("expected a JSON object in a message frame") from None
+    if not isinstance(message, dict):
+        raise InvalidMessage(f"expected a JSON object, found {type(message).__name__}")
+    if message.get("label") == EXTENSION_LABEL:
+        return _decode_extension(message)
+    return InputTransportMessageFrame(message)
+
+
+def _decode_extension(message: dict[str, Any]) -> Frame | None:
+    kind = message.get("type")
+    if kind == "ping":
+        return PingFrame(str(message.get("id", ""))[:64])
+    if kind == "playback":
+        data = message.get("data")
+        pts = data.get("pts") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(pts, int | float) or not 0 <= pts < 2**63:
+            raise InvalidMessage("expected data.pts in nanoseconds in a playback report")
+        return PlaybackPositionFrame(int(pts), str(data.get("state", "playing"))[:16])
+    return None
+
+
+_ENCODERS: dict[type[Frame], Callable[[Any], pb.Frame]] = {
+    OutputAudioRawFrame: _encode_audio,
+    TextFrame: _encode_text,
+    TranscriptionFrame: _encode_transcription,
+    OutputTransportMessageFrame: _encode_message,
+    OutputTransportMessageUrgentFrame: _encode_message,
+    PongFrame: _encode_pong,
+    InterruptionFrame: _encode_interruption,
+}
+
+_DECODERS: dict[str, Callable[[Any], Frame | None]] = {
+    "audio": _decode_audio,
+    "text": _decode_text,
+    "transcription": _decode_transcription,
+    "message": _decode_message,
+    "interruption": _decode_interruption,
+}

@@ -1,0 +1,104 @@
+"""What happens in a call, as Django signals.
+
+Each is also an event of the transports: `@transport.event_handler("on_client_connected")`
+connects a handler to the signal of that name for that one transport. Receivers may be plain or
+async functions; one that fails is logged and harms nobody.
+
+All are sent with `sender=transport` and
+
+* `client_connected`, `client_disconnected`, `session_timeout`: `transport`, `websocket`
+* `websocket_ready`: `transport`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.dispatch import Signal
+
+from voicews.exceptions import ConfigurationError
+
+client_connected = Signal()
+client_disconnected = Signal()
+session_timeout = Signal()
+websocket_ready = Signal()
+
+EVENTS: dict[str, Signal] = {
+    "on_client_connected": client_connected,
+    "on_client_disconnected": client_disconnected,
+    "on_session_timeout": session_timeout,
+    "on_websocket_ready": websocket_ready,
+}
+
+EventHandler = Callable[..., Awaitable[None] | None]
+
+
+class EventSource:
+    """Sends the events of one transport, in order, without making the sender wait."""
+
+    def __init__(self, sender: object, names: frozenset[str]) -> None:
+        self._sender = sender
+        self._names = names
+        self._receivers: list[tuple[Signal, Callable[..., Any]]] = []
+        self._waiting: deque[tuple[str, dict[str, Any], Callable[[], None] | None]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    def connect(self, name: str, handler: EventHandler) -> None:
+        """Call `handler(sender, *event arguments)` for each event `name` of this sender."""
+        if name not in self._names:
+            known = ", ".join(sorted(self._names))
+            raise ConfigurationError(f"expected one of the events {known}, found {name!r}")
+        receiver: Callable[..., Any]
+        if asyncio.iscoroutinefunction(handler):
+
+            async def receiver(**kwargs: Any) -> None:
+                await handler(*_arguments(kwargs))
+        else:
+
+            def receiver(**kwargs: Any) -> None:
+                handler(*_arguments(kwargs))
+
+        signal = EVENTS[name]
+        signal.connect(receiver, sender=self._sender, weak=False)
+        self._receivers.append((signal, receiver))
+
+    def send(self, name: str, *, then: Callable[[], None] | None = None, **arguments: Any) -> None:
+        """Send an event after those before it; `then` is called when its receivers are done."""
+        if not self._waiting and self._worker is None and not self._is_heard(name):
+            if then is not None:
+                then()
+            return
+        self._waiting.append((name, arguments, then))
+        if self._worker is None:
+            self._worker = asyncio.get_running_loop().create_task(self._work())
+
+    def disconnect_all(self) -> None:
+        """Forget the handlers once the events sent so far have been delivered."""
+        if self._worker is None:
+            for signal, receiver in self._receivers:
+                signal.disconnect(receiver, sender=self._sender)
+            self._receivers.clear()
+        else:
+            self._worker.add_done_callback(lambda _task: self.disconnect_all())
+
+    def _is_heard(self, name: str) -> bool:
+        return EVENTS[name].has_listeners(self._sender)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                name, arguments, then = self._waiting.popleft()
+                await EVENTS[name].asend_robust(
+                    sender=self._sender, transport=self._sender, **arguments
+                )
+                if then is not None:
+                    then()
+        finally:
+            self._worker = None
+
+
+def _arguments(kwargs: dict[str, Any]) -> list[Any]:
+    return [kwargs[key] for key in ("transport", "websocket") if key in kwargs]

@@ -1,0 +1,239 @@
+"""What all transports are: an input, an output, one client at a time, events."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from typing import Any, ClassVar
+
+from voicews.exceptions import InvalidState
+from voicews.frames import (
+    CancelFrame,
+    ClientDisconnectedFrame,
+    Direction,
+    EndFrame,
+    EndRequestFrame,
+    PingFrame,
+    PlaybackPositionFrame,
+    PongFrame,
+    StartFrame,
+)
+from voicews.pipeline.processor import FrameProcessor
+from voicews.serializers.base import FrameSerializer
+from voicews.serializers.protobuf import ProtobufFrameSerializer
+from voicews.signals import EventHandler, EventSource
+from voicews.transports.input import InputTransport
+from voicews.transports.output import OutputTransport
+from voicews.transports.params import TransportParams
+from voicews.transports.writer import Socket, SocketWriter
+
+logger = logging.getLogger(__name__)
+
+
+class TransportState(enum.IntEnum):
+    #: No client; for a transport that clients come back to, this may be between two of them.
+    WAITING = 0
+    CONNECTED = 1
+    #: The pipeline has ended, the client is being let go.
+    CLOSING = 2
+    CLOSED = 3
+
+
+class Connection:
+    """One client's hold on a transport, from `BaseTransport.connect` until it is let go.
+
+    Whoever reads the socket calls `receive` for each message and `disconnect` at the end. After
+    the transport has let go of the client, both do nothing: its last messages reach nobody.
+    """
+
+    __slots__ = ("_transport", "is_open", "writer")
+
+    def __init__(self, transport: BaseTransport, writer: SocketWriter) -> None:
+        self.writer = writer
+        self.is_open = True
+        self._transport = transport
+
+    async def receive(self, data: str | bytes) -> None:
+        """Take one message, and write what it was answered with."""
+        if not self.is_open:
+            return
+        writer = self.writer
+        writer.corked = True
+        try:
+            self._transport._input.receive(data)
+        finally:
+            writer.corked = False
+        if writer.has_work:
+            await writer.drain()
+
+    def disconnect(self, code: int) -> None:
+        """The socket is gone, with this close code."""
+        if self.is_open:
+            self._transport._release(code)
+            self.writer.stop()
+
+    def drop(self, code: int, reason: str = "") -> None:
+        """Close the socket; what waits to be written is written first. Does not wait."""
+        if self.is_open:
+            self._transport.drop_client(code, reason)
+
+
+class BaseTransport:
+    """The two ends of one pipeline: put `input()` first and `output()` last.
+
+    Driven from outside: whoever accepts a socket calls `connect`, and feeds the `Connection` that
+    it returns.
+    """
+
+    #: The events that `event_handler` takes.
+    events: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        params: TransportParams,
+        *,
+        packet_size: int | None = None,
+        close_timeout_secs: float = 0.5,
+        input_name: str | None = None,
+        output_name: str | None = None,
+    ) -> None:
+        self.params = params
+        self.state = TransportState.WAITING
+        self._close_timeout_secs = close_timeout_secs
+        self._events = EventSource(self, self.events)
+        self._connection: Connection | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        serializer: FrameSerializer = params.serializer or ProtobufFrameSerializer()
+        self._input = InputTransport(
+            params,
+            serializer,
+            on_started=self._pipeline_started,
+            on_control=self._handle_control,
+            on_invalid=self._too_many_invalid_messages,
+            name=input_name,
+        )
+        self._output = OutputTransport(
+            params,
+            serializer,
+            packet_size=packet_size,
+            on_ended=self._pipeline_ended,
+            name=output_name,
+        )
+
+    def input(self) -> FrameProcessor:
+        """The processor that brings frames from the socket."""
+        return self._input
+
+    def output(self) -> FrameProcessor:
+        """The processor that sends frames to the socket."""
+        return self._output
+
+    def event_handler(self, name: str) -> Any:
+        """Decorator: call a function for each event `name` of this transport.
+
+        It is a receiver of the signal of that name in `voicews.signals`. Raises
+        `ConfigurationError` for an event that this transport doesn't have.
+        """
+
+        def connect(handler: EventHandler) -> EventHandler:
+            self._events.connect(name, handler)
+            return handler
+
+        return connect
+
+    @property
+    def invalid_messages(self) -> int:
+        """How many messages were not what the protocol says, since the call began."""
+        return self._input.invalid_messages
+
+    # --- from the socket ------------------------------------------------------------------------
+
+    def connect(self, socket: Socket) -> Connection:
+        """A client is there. Raises `InvalidState` while another one is, or after the end."""
+        if self.state is not TransportState.WAITING:
+            raise InvalidState(f"expected a transport that is WAITING, found {self.state.name}")
+        self.state = TransportState.CONNECTED
+        writer = SocketWriter(socket, self.params.audio_out_write_timeout_secs, self._write_failed)
+        self._connection = Connection(self, writer)
+        self._input.new_client()
+        self._output.connect(writer)
+        return self._connection
+
+    def drop_client(self, code: int, reason: str = "") -> None:
+        """Close the client's socket; what waits to be written is written first. Does not wait."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._release(code)
+        task = asyncio.get_running_loop().create_task(self._close(connection.writer, code, reason))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def check_message(self, data: str | bytes) -> None:
+        """Raise `InvalidMessage` if a client that sends this can't be one of ours."""
+        self._input.check_message(data)
+
+    async def wait_closed(self) -> None:
+        """Wait until the sockets that are being closed are closed."""
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    # --- what subclasses add to ------------------------------------------------------------------
+
+    def _pipeline_started(self, frame: StartFrame) -> None:
+        """The pipeline has begun to work."""
+
+    def _client_left(self, socket: Socket, code: int) -> None:
+        """A client that was connected is not any more."""
+
+    def _closed(self) -> None:
+        """The pipeline has ended: nobody will connect again."""
+        self._events.disconnect_all()
+
+    def request_end(self, reason: str, close_code: int, *, at_once: bool = True) -> None:
+        """Ask the pipeline's task to end the call."""
+        self._input.push_frame(EndRequestFrame(reason, close_code, at_once), Direction.UPSTREAM)
+
+    # --- life cycle -----------------------------------------------------------------------------
+
+    def _release(self, code: int) -> None:
+        """Let go of the client. The one place where a connection ends."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        connection.is_open = False
+        if self.state is TransportState.CONNECTED:
+            self.state = TransportState.WAITING
+        self._output.disconnect()
+        if self.state is TransportState.WAITING:
+            self._input.push_frame(ClientDisconnectedFrame(code))
+        self._client_left(connection.writer.socket, code)
+
+    async def _close(self, writer: SocketWriter, code: int, reason: str) -> None:
+        await writer.close(code, reason, self._close_timeout_secs)
+        # The peer's answer ends the reading, and normally does so before this.
+        asyncio.get_running_loop().call_later(self._close_timeout_secs, writer.socket.abort)
+
+    def _pipeline_ended(self, frame: EndFrame | CancelFrame) -> None:
+        if self.state in (TransportState.CLOSING, TransportState.CLOSED):
+            return
+        self.state = TransportState.CLOSING
+        self.drop_client(frame.close_code, frame.reason)
+        self.state = TransportState.CLOSED
+        self._closed()
+
+    def _write_failed(self, writer: SocketWriter) -> None:
+        logger.info("call %s: can't write to the client: %s", self._input.call_id, writer.error)
+        if self._connection is not None and self._connection.writer is writer:
+            self._connection.disconnect(1006)
+        writer.socket.abort()
+
+    def _too_many_invalid_messages(self) -> None:
+        self.drop_client(1007, "too many invalid messages")
+
+    def _handle_control(self, frame: PingFrame | PlaybackPositionFrame) -> None:
+        if isinstance(frame, PingFrame):
+            self._output.send(PongFrame(frame.id))
+        else:
+            self._output.report_playback(frame.pts, frame.state)

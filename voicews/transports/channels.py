@@ -1,0 +1,76 @@
+"""The server transport of one socket: given a Channels consumer, it lives as long as that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from voicews.frames import StartFrame
+from voicews.transports.base import Connection
+from voicews.transports.params import ChannelsWebsocketParams
+from voicews.transports.server import WebsocketServerTransport
+from voicews.transports.writer import Socket
+
+if TYPE_CHECKING:
+    from channels.generic.websocket import AsyncWebsocketConsumer
+
+
+class ConsumerSocket:
+    """A consumer, as a transport sees it."""
+
+    def __init__(self, consumer: AsyncWebsocketConsumer) -> None:
+        self.websocket = consumer
+        # Past the consumer's own send(): a layer less for each packet of audio.
+        self._send = consumer.base_send
+
+    async def send(self, data: str | bytes) -> None:
+        if isinstance(data, bytes):
+            await self._send({"type": "websocket.send", "bytes": data, "text": None})
+        else:
+            await self._send({"type": "websocket.send", "bytes": None, "text": data})
+
+    async def close(self, code: int, reason: str) -> None:
+        await self.websocket.close(code, reason)
+
+    def abort(self) -> None:
+        abort = getattr(self.websocket, "abort", None)
+        if abort is not None:
+            abort()
+
+
+class ChannelsWebsocketTransport(WebsocketServerTransport):
+    """Serves one accepted `AsyncWebsocketConsumer`; when its client leaves, the call is over.
+
+    `voicews.consumers.VoiceConsumer` does all of this; with a consumer of your own, call
+    `await transport.receive(data)` for each message and `transport.disconnect(code)` at the end.
+    """
+
+    def __init__(
+        self,
+        websocket: AsyncWebsocketConsumer,
+        params: ChannelsWebsocketParams,
+        *,
+        input_name: str | None = None,
+        output_name: str | None = None,
+    ) -> None:
+        super().__init__(params, input_name=input_name, output_name=output_name)
+        self._socket = ConsumerSocket(websocket)
+        #: The socket's hold on this transport, once the pipeline has started.
+        self.connection: Connection | None = None
+
+    async def receive(self, data: str | bytes) -> None:
+        """Take one message of the client, and write what it was answered with."""
+        if self.connection is not None:
+            await self.connection.receive(data)
+
+    def disconnect(self, code: int) -> None:
+        """The socket is gone, with this close code."""
+        if self.connection is not None:
+            self.connection.disconnect(code)
+
+    def _pipeline_started(self, frame: StartFrame) -> None:
+        super()._pipeline_started(frame)
+        self.connection = self.connect(self._socket)
+
+    def _client_left(self, socket: Socket, code: int) -> None:
+        super()._client_left(socket, code)
+        self.request_end("client left", code)

@@ -1,0 +1,408 @@
+"""From the pipeline to the socket, paced on media time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from voicews.audio.pcm import BYTES_PER_SAMPLE, mix_channels, scale, silence
+from voicews.audio.resampling import Resampler
+from voicews.audio.wav import wrap_wav
+from voicews.frames import (
+    BotInterruptedFrame,
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    CancelFrame,
+    DataFrame,
+    Direction,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    InterruptionFrame,
+    MarkFrame,
+    OutputAudioRawFrame,
+    PlayedFrame,
+    StartFrame,
+)
+from voicews.pipeline.processor import FrameProcessor
+from voicews.transports.pacing import Pacer
+from voicews.transports.params import TransportParams
+from voicews.transports.playout import Playout
+from voicews.transports.writer import SocketWriter
+
+if TYPE_CHECKING:
+    from voicews.serializers.base import FrameSerializer
+
+NS_PER_SEC = 1_000_000_000
+
+#: The bot has stopped speaking when nothing followed what it said for so long.
+SPEECH_HOLD_SECS = 0.2
+#: Silence is filled in only after a pause that jitter can't explain, or it would tear speech.
+SILENCE_HOLD_SECS = 0.1
+#: The peer's own buffer: so long after the playhead an interruption may still cut something off.
+PEER_BUFFER_SECS = 0.3
+#: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+
+
+class OutputTransport(FrameProcessor):
+    """The last processor but for those that want to see what was sent: the play queue is here.
+
+    Audio leaves in chunks, no more than `audio_out_lead_secs` ahead of the moment at which it is
+    heard; what comes in real time leaves at once. While no client is there, everything waits.
+    `on_ended` is called with the frame that ended the call when nothing is left to play.
+    """
+
+    def __init__(
+        self,
+        params: TransportParams,
+        serializer: FrameSerializer,
+        *,
+        packet_size: int | None = None,
+        on_ended: Callable[[EndFrame | CancelFrame], None],
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name or "output")
+        self._params = params
+        self._serializer = serializer
+        self._packet_size = packet_size
+        self._on_ended = on_ended
+        self._writer: SocketWriter | None = None
+        self._queue: deque[Frame] = deque()
+        self._queued_bytes = 0
+        self._head_offset = 0
+        self._rate = params.audio_out_sample_rate or 24000
+        self._channels = params.audio_out_channels
+        self._resampler: Resampler | None = None
+        self._resampler_format = (0, 0)
+        self._packets = bytearray()
+        self._pacer = Pacer(params.audio_out_lead_secs)
+        self._playout = Playout()
+        self._sent_pts = 0
+        self._speaking = False
+        self._ending = False
+        self._end_frame: EndFrame | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- from the transport ---------------------------------------------------------------------
+
+    def connect(self, writer: SocketWriter) -> None:
+        """A client listens: go on with what waits."""
+        self._writer = writer
+        self._playout.new_peer()
+        self._pump()
+
+    def disconnect(self) -> None:
+        """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
+        self._writer = None
+        if self._loop is not None:
+            self._pacer.flush(self._loop.time())
+        self._stop_timer()
+        if self._end_frame is not None:
+            self._queue.clear()
+            self._finish(self._end_frame)
+
+    def send(self, frame: Frame, *, urgent: bool = True) -> None:
+        """Send a frame past the play queue, if the protocol has a message for it."""
+        if self._writer is None:
+            return
+        data = self._serializer.serialize(frame)
+        if data is not None:
+            self._writer.put(data, urgent=urgent)
+
+    def report_playback(self, pts: int, state: str) -> None:
+        """The client says that it has played up to `pts` (ns)."""
+        if self._loop is not None:
+            self._push_played(self._playout.report(pts, state, self._sent_pts, self._loop.time()))
+
+    # --- from the pipeline ----------------------------------------------------------------------
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        kind = type(frame)
+        if kind is OutputAudioRawFrame:
+            assert isinstance(frame, OutputAudioRawFrame)
+            self._play(frame)
+        elif kind is InputAudioRawFrame:
+            return
+        elif direction is Direction.UPSTREAM:
+            self.push_frame(frame, direction)
+        elif isinstance(frame, DataFrame):
+            self._queue.append(frame)
+            self._pump()
+        elif isinstance(frame, InterruptionFrame):
+            self._interrupt(frame)
+            self.push_frame(frame)
+        elif isinstance(frame, EndFrame):
+            self._end(frame)
+        elif isinstance(frame, CancelFrame):
+            self._cancel(frame)
+        elif isinstance(frame, StartFrame):
+            self._start(frame)
+        else:
+            self.send(frame)
+            self.push_frame(frame)
+
+    def _start(self, frame: StartFrame) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rate = (
+            self._params.audio_out_sample_rate
+            or self._serializer.sample_rate
+            or frame.audio_out_sample_rate
+        )
+        self.push_frame(frame)
+
+    def _play(self, frame: OutputAudioRawFrame) -> None:
+        if not self._params.audio_out_enabled or self._ending:
+            return
+        self._queued_bytes += len(frame.audio)
+        if self._queued_bytes > MAX_QUEUED_BYTES:
+            self._queued_bytes -= len(frame.audio)
+            self.push_error(f"more than {MAX_QUEUED_BYTES} bytes of audio wait to be played")
+            return
+        self._queue.append(frame)
+        self._pump()
+
+    def _interrupt(self, frame: InterruptionFrame) -> None:
+        assert self._loop is not None
+        now = self._loop.time()
+        unsent_secs = 0.0
+        utterances = []
+        for queued in self._queue:
+            if isinstance(queued, OutputAudioRawFrame):
+                unsent_secs += queued.duration_secs
+            elif isinstance(queued, MarkFrame):
+                utterances.append((queued.name, queued.duration_ms, self._unsent_ms(unsent_secs)))
+        audible = bool(
+            unsent_secs
+            or utterances
+            or self._speaking
+            or self._playout
+            or self._pacer.playhead + PEER_BUFFER_SECS > now
+        )
+        self._queue = deque(f for f in self._queue if not isinstance(f, DataFrame))
+        self._queued_bytes = 0
+        self._head_offset = 0
+        self._packets.clear()
+        if self._resampler is not None:
+            self._resampler.reset()
+        if not audible:
+            return
+        if self._writer is not None:
+            self._writer.drop_pending()
+            self.send(frame)
+        cut = self._playout.interrupt(utterances, self._sent_pts, self._pacer.ahead_secs(now), now)
+        self._pacer.flush(now)
+        self.push_frame(BotInterruptedFrame(), Direction.UPSTREAM)
+        self._stop_speaking()
+        self._push_played(cut)
+        self._pump()
+
+    def _unsent_ms(self, queued_secs: float) -> float:
+        head = self._queue[0]
+        begun = self._head_offset
+        if begun and isinstance(head, OutputAudioRawFrame):
+            queued_secs -= begun / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
+        return queued_secs * 1000
+
+    def _end(self, frame: EndFrame) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self._end_frame = frame
+        silence_secs = self._params.audio_out_end_silence_secs
+        if self._params.audio_out_enabled and silence_secs and self._writer is not None:
+            pcm = silence(silence_secs, self._rate, self._channels)
+            self._queue.append(OutputAudioRawFrame(pcm, self._rate, self._channels))
+        self._queue.append(frame)
+        if self._writer is None:
+            self._queue.clear()
+            self._finish(frame)
+        else:
+            self._pump()
+
+    def _cancel(self, frame: CancelFrame) -> None:
+        self._ending = True
+        self._queue.clear()
+        if self._writer is not None:
+            self._writer.drop_pending()
+        self._finish(frame)
+
+    def _finish(self, frame: EndFrame | CancelFrame) -> None:
+        self._end_frame = None
+        self._stop_timer()
+        self._on_ended(frame)
+        self.push_frame(frame)
+
+    # --- the play queue -------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Send what is due."""
+        if self._writer is None or self._loop is None:
+            return
+        now = self._loop.time()
+        queue = self._queue
+        while queue:
+            frame = queue[0]
+            if type(frame) is OutputAudioRawFrame:
+                if self._pacer.due_at() > now:
+                    break
+                self._send_next_chunk(frame, now)
+            elif isinstance(frame, MarkFrame):
+                queue.popleft()
+                self._end_utterance(frame, now)
+            elif isinstance(frame, EndFrame):
+                self._send_last_packet(now)
+                if self._pacer.playhead > now or self._playout:
+                    break
+                queue.popleft()
+                self._finish(frame)
+                return
+            else:
+                queue.popleft()
+                self.send(frame, urgent=False)
+                self.push_frame(frame)
+        self._schedule()
+
+    def _send_next_chunk(self, frame: OutputAudioRawFrame, now: float) -> None:
+        pcm, rate, channels = frame.audio, frame.sample_rate, frame.num_channels
+        size = rate // 100 * self._params.audio_out_10ms_chunks * BYTES_PER_SAMPLE * channels
+        if len(pcm) > size:
+            start = self._head_offset
+            self._head_offset += size
+            if self._head_offset >= len(pcm):
+                self._queue.popleft()
+                self._head_offset = 0
+                self._queued_bytes -= len(pcm)
+            pcm = pcm[start : start + size]
+        else:
+            self._queue.popleft()
+            self._queued_bytes -= len(pcm)
+        if rate != self._rate or channels != self._channels:
+            pcm = self._convert(pcm, rate, channels)
+        self._send_audio(pcm, now)
+        if not self._speaking:
+            self._speaking = True
+            self.push_frame(BotStartedSpeakingFrame(), Direction.UPSTREAM)
+
+    def _convert(self, pcm: bytes, rate: int, channels: int) -> bytes:
+        if channels != self._channels:
+            pcm = mix_channels(pcm, channels, self._channels)
+        if rate != self._rate:
+            if self._resampler is None or self._resampler_format != (rate, self._channels):
+                self._resampler = Resampler(rate, self._rate, self._channels)
+                self._resampler_format = (rate, self._channels)
+            pcm = self._resampler.process(pcm)
+        return pcm
+
+    def _end_utterance(self, mark: MarkFrame, now: float) -> None:
+        if self._resampler is not None:
+            self._send_audio(self._resampler.flush(), now)
+        self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
+
+    def _send_audio(self, pcm: bytes, now: float) -> None:
+        """Send PCM in the output's format."""
+        if self._params.audio_out_volume != 1.0:
+            pcm = scale(pcm, self._params.audio_out_volume)
+        if self._packet_size is None:
+            if pcm:
+                self._send_packet(pcm, now)
+            return
+        self._packets += pcm
+        size = self._packet_size
+        whole = len(self._packets) - len(self._packets) % size
+        for start in range(0, whole, size):
+            self._send_packet(bytes(self._packets[start : start + size]), now)
+        del self._packets[:whole]
+
+    def _send_last_packet(self, now: float) -> None:
+        if self._packets and self._packet_size is not None:
+            self._send_audio(bytes(self._packet_size - len(self._packets)), now)
+
+    def _send_packet(self, pcm: bytes, now: float) -> None:
+        assert self._writer is not None
+        duration_ns = len(pcm) * NS_PER_SEC // (BYTES_PER_SAMPLE * self._channels * self._rate)
+        audio = pcm
+        if self._params.add_wav_header:
+            audio = wrap_wav(pcm, self._rate, self._channels)
+        frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
+        data = self._serializer.serialize(frame)
+        if data is not None:
+            self._writer.put(data)
+        self._sent_pts += duration_ns
+        self._pacer.sent(duration_ns / NS_PER_SEC, now)
+        self.push_frame(frame)
+
+    # --- the clock ------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        """See to it that `_on_timer` comes in time for whatever is due next.
+
+        A timer that rings too early is left alone: it looks again, and that is cheaper than a new
+        timer for each packet of a steady stream.
+        """
+        if self._timer is not None and not self._queue and not self._playout:
+            return
+        due = self._due_at()
+        if due is None or self._loop is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _due_at(self) -> float | None:
+        times = []
+        playhead = self._pacer.playhead
+        if self._queue:
+            ends = isinstance(self._queue[0], EndFrame)
+            times.append(playhead if ends else self._pacer.due_at())
+        else:
+            if self._speaking:
+                times.append(playhead + SPEECH_HOLD_SECS)
+            if self._fills_silence():
+                times.append(playhead + (SILENCE_HOLD_SECS if self._speaking else 0.0))
+        played = self._playout.due_at()
+        if played is not None:
+            times.append(played)
+        return min(times, default=None)
+
+    def _fills_silence(self) -> bool:
+        return (
+            self._params.audio_out_enabled
+            and self._params.audio_out_auto_silence
+            and not self._ending
+        )
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        assert self._loop is not None
+        now = self._loop.time()
+        over = self._playout.completed(now)
+        if not self._queue and self._writer is not None:
+            hold = 0.0 if over and not self._playout else SPEECH_HOLD_SECS
+            if now >= self._pacer.playhead + hold:
+                self._stop_speaking()
+            hold = SILENCE_HOLD_SECS if self._speaking else 0.0
+            if self._fills_silence() and now >= self._pacer.playhead + hold:
+                secs = self._params.audio_out_10ms_chunks / 100
+                self._send_audio(silence(secs, self._rate, self._channels), now)
+        self._push_played(over)
+        self._pump()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_speaking(self) -> None:
+        if self._speaking:
+            self._speaking = False
+            self.push_frame(BotStoppedSpeakingFrame(), Direction.UPSTREAM)
+
+    def _push_played(self, played: list[PlayedFrame]) -> None:
+        for frame in played:
+            self.push_frame(frame, Direction.UPSTREAM)

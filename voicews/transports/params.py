@@ -1,0 +1,162 @@
+"""What can be set on a transport. Each field works, or is refused when it is set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from voicews.audio.vad import VADAnalyzer
+from voicews.exceptions import ConfigurationError
+from voicews.serializers.base import FrameSerializer
+
+#: The rates (Hz) that audio may have: a resampler is designed for each pair of them that occurs,
+#: so the set must be small, whatever a peer says.
+SAMPLE_RATES = frozenset(
+    [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
+)
+
+_NOT_YET = (
+    "audio_out_mixer",
+    "audio_out_destinations",
+    "audio_in_filter",
+    "video_in_enabled",
+    "video_out_enabled",
+    "video_out_is_live",
+    "video_out_width",
+    "video_out_height",
+    "video_out_bitrate",
+    "video_out_framerate",
+    "video_out_color_format",
+    "video_out_codec",
+    "video_out_destinations",
+)
+
+
+@dataclass(kw_only=True)
+class TransportParams:
+    """What every transport takes.
+
+    Sample rates are in Hz; None takes the pipeline's. PCM is 16-bit little-endian.
+    Raises `ConfigurationError` for a value that can't be honoured.
+    """
+
+    #: Off: no audio leaves, whatever the bot pushes.
+    audio_out_enabled: bool = False
+    audio_out_sample_rate: int | None = None
+    audio_out_channels: int = 1
+    #: Bits per second for a serializer that compresses; unused for PCM.
+    audio_out_bitrate: int = 96000
+    #: A frame longer than n x 10 ms leaves in chunks of that length.
+    audio_out_10ms_chunks: int = 4
+    audio_out_mixer: Any = None
+    audio_out_destinations: Sequence[str] = ()
+    #: Silence (seconds) between the last audio and the close at an orderly end.
+    audio_out_end_silence_secs: float = 2.0
+    #: Send silence in real time while the bot has nothing to say.
+    audio_out_auto_silence: bool = True
+    #: How far (seconds) audio is sent ahead of the moment at which it is heard.
+    audio_out_lead_secs: float = 0.2
+    #: Gain on everything that leaves: 1.0 leaves it alone.
+    audio_out_volume: float = 1.0
+    #: A write that makes no progress for so long (seconds) ends the call.
+    audio_out_write_timeout_secs: float = 10.0
+
+    #: Off: incoming audio is dropped before the pipeline.
+    audio_in_enabled: bool = False
+    audio_in_sample_rate: int | None = None
+    audio_in_channels: int = 1
+    audio_in_filter: Any = None
+    #: False: audio waits outside until a processor pushes a `StartInputFrame` upstream.
+    audio_in_stream_on_start: bool = True
+    #: False: voice activity is reported, the audio itself goes no further.
+    audio_in_passthrough: bool = True
+    #: Finds speech; one analyzer serves one transport.
+    vad_analyzer: VADAnalyzer | None = None
+    #: Speech of the user silences the bot.
+    allow_interruptions: bool = True
+
+    video_in_enabled: bool = False
+    video_out_enabled: bool = False
+    video_out_is_live: bool = False
+    video_out_width: int = 1024
+    video_out_height: int = 768
+    video_out_bitrate: int | None = None
+    video_out_framerate: int = 30
+    video_out_color_format: str = "RGB"
+    video_out_codec: str | None = None
+    video_out_destinations: Sequence[str] = ()
+
+    #: Turns wire messages into frames; None speaks protobuf.
+    serializer: FrameSerializer | None = None
+    #: Wrap each outgoing chunk in a WAV header of its own.
+    add_wav_header: bool = False
+    #: Bad messages in a row after which the peer is closed with 1007.
+    max_invalid_messages: int = 10
+
+    def __post_init__(self) -> None:
+        defaults = {f.name: f.default for f in dataclasses.fields(TransportParams)}
+        for name in _NOT_YET:
+            value = getattr(self, name)
+            if value != defaults[name] and not (value == [] and defaults[name] == ()):
+                raise ConfigurationError(f"{name} is not supported by this version of voicews")
+        for name in ("audio_in_sample_rate", "audio_out_sample_rate"):
+            rate = getattr(self, name)
+            if rate is not None and rate not in SAMPLE_RATES:
+                usual = ", ".join(map(str, sorted(SAMPLE_RATES)))
+                raise ConfigurationError(f"expected {name} to be one of {usual} Hz, found {rate}")
+        for name in ("audio_in_channels", "audio_out_channels"):
+            if getattr(self, name) not in (1, 2):
+                raise ConfigurationError(f"expected {name} 1 or 2, found {getattr(self, name)}")
+        for name in ("audio_out_10ms_chunks", "audio_out_bitrate", "max_invalid_messages"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"expected {name} >= 1, found {getattr(self, name)}")
+        for name in ("audio_out_end_silence_secs", "audio_out_lead_secs", "audio_out_volume"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"expected {name} >= 0, found {getattr(self, name)}")
+        if self.audio_out_write_timeout_secs <= 0:
+            raise ConfigurationError(
+                "expected audio_out_write_timeout_secs > 0, "
+                f"found {self.audio_out_write_timeout_secs}"
+            )
+
+
+@dataclass(kw_only=True)
+class WebsocketServerParams(TransportParams):
+    """For the server transports."""
+
+    #: Total length (seconds) after which a call is closed with 4000; None: no limit.
+    session_timeout: float | None = None
+    #: How long (seconds) a session-scoped transport waits for a client that lost its socket, before
+    #: it ends the call; None: for ever. A client that closes with 1000 or 1001 is not waited for.
+    reconnect_grace: float | None = None
+    #: Origins that browsers may call from; None takes the setting `ALLOWED_ORIGINS`.
+    allowed_origins: Sequence[str] | None = None
+    #: How long (seconds) the peer gets to answer a close.
+    ws_close_timeout: float = 0.5
+    #: Raw PCM leaves in packets of exactly so many bytes (640: 20 ms of 16 kHz mono); a rest
+    #: waits for the next audio, and is dropped by an interruption.
+    fixed_audio_packet_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.session_timeout is not None and self.session_timeout <= 0:
+            raise ConfigurationError(
+                f"expected session_timeout > 0 or None, found {self.session_timeout}"
+            )
+        if self.ws_close_timeout <= 0:
+            raise ConfigurationError(
+                f"expected ws_close_timeout > 0, found {self.ws_close_timeout}"
+            )
+        size = self.fixed_audio_packet_size
+        if size is not None and (size < 2 or size % (2 * self.audio_out_channels)):
+            raise ConfigurationError(
+                "expected fixed_audio_packet_size to hold whole 16-bit samples of "
+                f"{self.audio_out_channels} channel(s), found {size}"
+            )
+
+
+@dataclass(kw_only=True)
+class ChannelsWebsocketParams(WebsocketServerParams):
+    """For the transport over a Channels consumer."""

@@ -1,0 +1,121 @@
+"""What was really heard of what the bot said: pure, told the time.
+
+The peer's own reports decide where it makes them (our browser client does), the pacing clock
+where it doesn't. Positions (`pts`) are nanoseconds of output sent; times are seconds on one
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from voicews.frames import PlayedFrame
+
+NS_PER_MS = 1_000_000
+
+#: A report so close (ns) to an utterance's end says that all of it was heard.
+REPORT_TOLERANCE_NS = 5 * NS_PER_MS
+#: How long past its expected end an utterance waits for the report of a peer that makes them.
+REPORT_GRACE_SECS = 2.0
+#: How long after an interruption the peer's report of where it stopped may take.
+FLUSH_GRACE_SECS = 0.5
+
+
+@dataclass(slots=True)
+class _Utterance:
+    name: str
+    duration_ms: float
+    end_pts: int
+    #: When it is over at the latest.
+    deadline: float
+
+    def heard(self, pts: int, *, interrupted: bool) -> PlayedFrame:
+        missed_ms = max(0, self.end_pts - pts) / NS_PER_MS if interrupted else 0.0
+        return PlayedFrame(self.name, max(0.0, self.duration_ms - missed_ms), interrupted)
+
+
+class Playout:
+    """Follows utterances from the moment they were sent until they were heard or cut off."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Utterance] = deque()
+        self._cut: list[_Utterance] = []
+        self._reports = False
+        self._reported_pts = 0
+        self._reported_at = 0.0
+
+    def __bool__(self) -> bool:
+        """Whether an utterance is under way."""
+        return bool(self._waiting)
+
+    def new_peer(self) -> None:
+        """Another client listens now; it has yet to show whether it reports."""
+        self._reports = False
+
+    def mark(self, name: str, duration_ms: float, end_pts: int, playhead: float) -> None:
+        """An utterance that ends at `end_pts` has been sent, and should be over at `playhead`."""
+        self._waiting.append(_Utterance(name, duration_ms, end_pts, playhead))
+
+    def heard_pts(self, sent_pts: int, ahead_secs: float, now: float) -> int:
+        """The position that the user hears at `now`; `ahead_secs` is what the pacer sent ahead."""
+        paced = sent_pts - int(ahead_secs * 1000 * NS_PER_MS)
+        if not self._reports:
+            return max(0, paced)
+        since = int((now - self._reported_at) * 1000 * NS_PER_MS)
+        return max(0, min(sent_pts, self._reported_pts + since))
+
+    def report(self, pts: int, state: str, sent_pts: int, now: float) -> list[PlayedFrame]:
+        """The peer says it has played up to `pts`; returns what that decides."""
+        self._reports = True
+        self._reported_pts = min(pts, sent_pts)
+        self._reported_at = now
+        if state != "flushed":
+            return self.completed(now)
+        cut, self._cut = self._cut, []
+        return [utterance.heard(self._reported_pts, interrupted=True) for utterance in cut]
+
+    def interrupt(
+        self,
+        unsent: Iterable[tuple[str, float, float]],
+        sent_pts: int,
+        ahead_secs: float,
+        now: float,
+    ) -> list[PlayedFrame]:
+        """Everything is cut off. `unsent` are (name, duration_ms, ms not sent) in the queue."""
+        cut = list(self._waiting)
+        self._waiting.clear()
+        for name, duration_ms, unsent_ms in unsent:
+            cut.append(_Utterance(name, duration_ms, sent_pts + int(unsent_ms * NS_PER_MS), now))
+        if self._reports:
+            for utterance in cut:
+                utterance.deadline = now + FLUSH_GRACE_SECS
+            self._cut.extend(cut)
+            return []
+        heard = self.heard_pts(sent_pts, ahead_secs, now)
+        return [utterance.heard(heard, interrupted=True) for utterance in cut]
+
+    def completed(self, now: float) -> list[PlayedFrame]:
+        """The utterances that are over by `now`."""
+        over = []
+        while self._waiting and self._is_over(self._waiting[0], now):
+            over.append(self._waiting.popleft().heard(0, interrupted=False))
+        while self._cut and self._cut[0].deadline <= now:
+            utterance = self._cut.pop(0)
+            over.append(utterance.heard(self._reported_pts, interrupted=True))
+        return over
+
+    def due_at(self) -> float | None:
+        """When to ask `completed` again if no report comes before; None: never."""
+        times = [self._deadline(self._waiting[0])] if self._waiting else []
+        times += [utterance.deadline for utterance in self._cut[:1]]
+        return min(times, default=None)
+
+    def _is_over(self, utterance: _Utterance, now: float) -> bool:
+        if self._reports and self._reported_pts >= utterance.end_pts - REPORT_TOLERANCE_NS:
+            return True
+        return now >= self._deadline(utterance)
+
+    def _deadline(self, utterance: _Utterance) -> float:
+        return utterance.deadline + (REPORT_GRACE_SECS if self._reports else 0.0)

@@ -80,7 +80,9 @@ def _origins(value: object) -> tuple[str, ...]:
 def _public_url(value: object) -> str:
     try:
         parts = urlsplit(_text(value))
-        valid = parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname and parts.port != 0
+        valid = (
+            parts.scheme in {"http", "https", "ws", "wss"} and parts.hostname and parts.port != 0
+        )
     except ValueError:  # a port that is no number, an IPv6 address that is none
         valid = False
     if not valid:

@@ -194,6 +194,13 @@ class MarkFrame(DataFrame):
 
 
 @dataclass(slots=True)
+class MarkPlayedFrame(SystemFrame):
+    """The peer says that it has played everything up to the mark `name`."""
+
+    name: str
+
+
+@dataclass(slots=True)
 class PlayedFrame(SystemFrame):
     """Travels upstream: the utterance `name` is over.
 

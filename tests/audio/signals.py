@@ -37,8 +37,8 @@ def tone(
 
 def at_level(signal: NDArray[np.float64], dbfs: float) -> NDArray[np.float64]:
     """Scaled to that root mean square level."""
-    power = float(np.mean(signal**2))
-    return signal * (10.0 ** (dbfs / 20.0) / power**0.5)
+    scaled: NDArray[np.float64] = signal * (10 ** (dbfs / 20) / np.sqrt(np.mean(signal**2)))
+    return scaled
 
 
 def white_noise(secs: float, rate: int, dbfs: float, seed: int = 1) -> NDArray[np.float64]:

@@ -64,6 +64,7 @@ def test_levels() -> None:
     assert rms_dbfs(int16(-32768, -32768)) == pytest.approx(0.0)
     assert rms_dbfs(pcm(tone(1000, 0.1, 8000, 1.0))) == pytest.approx(-3.01, abs=0.01)
     assert rms_dbfs(pcm(tone(1000, 0.1, 8000, 0.1))) == pytest.approx(-23.01, abs=0.01)
+    assert rms_dbfs(pcm(tone(1000, 5.0, 48000, 0.1))) == pytest.approx(-23.01, abs=0.01)
     # One step of 16 bits is the quietest there is.
     assert rms_dbfs(int16(1, -1)) == pytest.approx(-90.3, abs=0.01)
 

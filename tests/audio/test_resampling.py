@@ -106,6 +106,18 @@ def test_any_split_of_the_input_gives_the_same_bytes(
     assert b"".join(parts) + resampler.flush() == whole
 
 
+@pytest.mark.parametrize("num_channels", [1, 2])
+@pytest.mark.parametrize(("input_rate", "output_rate"), [(16000, 24000), (44100, 48000)])
+def test_a_long_chunk_gives_the_same_bytes(
+    input_rate: int, output_rate: int, num_channels: int
+) -> None:
+    long = pcm(white_noise(3.0, input_rate * num_channels, -8.0))
+    resampler = Resampler(input_rate, output_rate, num_channels)
+    parts = [resampler.process(part) for part in chunks(long, [input_rate // 50], 2 * num_channels)]
+    short = b"".join(parts) + resampler.flush()
+    assert short == resample(long, input_rate, output_rate, num_channels)
+
+
 @pytest.mark.parametrize(("input_rate", "output_rate"), [(16000, 24000), (44100, 16000)])
 def test_channels_are_converted_apart(input_rate: int, output_rate: int) -> None:
     left = pcm(tone(300, 0.1, input_rate))

@@ -1,6 +1,6 @@
 """The demo project's settings as a production server has them, with bots for the benchmarks."""
 
-from project.settings import *  # noqa: F403
+from project.settings import *  # noqa: F403 - how Django settings extend one another
 from project.settings import VOICEWS
 
 DEBUG = False

@@ -19,6 +19,7 @@ SILENCE_DBFS: Final = -120.0
 """What `rms_dbfs` answers for digital silence, and its lowest answer."""
 
 INT16: Final[np.dtype[np.int16]] = np.dtype("<i2")
+_MAX_DOT_SAMPLES: Final = 8192
 _FULL_SCALE_POWER: Final = 32768.0**2
 _LOWEST_POWER: Final = _FULL_SCALE_POWER * 10.0 ** (SILENCE_DBFS / 10.0)
 
@@ -94,15 +95,18 @@ def rms_dbfs(pcm: bytes) -> float:
     `SILENCE_DBFS`. All channels count together. Raises `AudioFormatError` for a split sample.
     """
     check_whole_frames(pcm)
-    samples = np.frombuffer(pcm, INT16).astype(np.float32)
-    return power_dbfs(float(samples.dot(samples)), samples.size)
+    return level_dbfs(np.frombuffer(pcm, INT16).astype(np.float32))
 
 
-def power_dbfs(sum_of_squares: float, num_samples: int) -> float:
-    """Level in dBFS of `num_samples` 16-bit samples whose squares add up to `sum_of_squares`."""
-    if sum_of_squares <= _LOWEST_POWER * num_samples:
+def level_dbfs(samples: NDArray[np.float32]) -> float:
+    """The same of samples from -32768 to 32767 that are floats already."""
+    size = samples.size
+    # A longer dot product wakes the threads of OpenBLAS, which then spin for tens of
+    # milliseconds and take a core from the calls.
+    power = float(samples.dot(samples) if size <= _MAX_DOT_SAMPLES else np.square(samples).sum())
+    if power <= _LOWEST_POWER * size:
         return SILENCE_DBFS
-    return 10.0 * math.log10(sum_of_squares / (num_samples * _FULL_SCALE_POWER))
+    return 10.0 * math.log10(power / (size * _FULL_SCALE_POWER))
 
 
 def silence(duration_secs: float, sample_rate: int, num_channels: int = 1) -> bytes:

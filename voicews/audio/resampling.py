@@ -36,6 +36,9 @@ _COEFFICIENT_SCALE: Final = float(2**24)
 _MAX_PHASES: Final = 4096
 _BLOCK_FRAMES: Final = 20
 _MAX_BLOCK_COEFFICIENTS: Final = 65_536
+# A larger product wakes the threads of OpenBLAS, which then spin for tens of milliseconds and
+# take a core from the calls; on a busy machine the product itself waits for them as long.
+_MAX_MULTIPLICATIONS: Final = 250_000
 
 _LOWEST: Final = np.array(-32768.0)
 _HIGHEST: Final = np.array(32767.0)
@@ -198,7 +201,15 @@ class _BlockFilter:
             0,
             (BYTES_PER_SAMPLE, self.step * frame_bytes, frame_bytes),
         )
-        product: _Matrix = np.matmul(windows.astype(np.float64), self.matrix)
+        at_once = max(1, _MAX_MULTIPLICATIONS // self.matrix.size)
+        product: _Matrix
+        if blocks <= at_once:
+            product = np.matmul(windows.astype(np.float64), self.matrix)
+        else:
+            parts = [windows[:, n : n + at_once] for n in range(0, blocks, at_once)]
+            product = np.concatenate(
+                [np.matmul(part.astype(np.float64), self.matrix) for part in parts], axis=1
+            )
         return product.reshape(num_channels, -1)[:, done : done + count]
 
 

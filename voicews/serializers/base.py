@@ -15,6 +15,9 @@ class FrameSerializer(ABC):
 
     #: The sample rate (Hz) of audio on the wire, where the protocol fixes one.
     sample_rate: int | None = None
+    #: Whether the peer answers a serialized `MarkFrame`, which `deserialize` then turns into a
+    #: `MarkPlayedFrame`.
+    acknowledges_marks: bool = False
 
     @abstractmethod
     def serialize(self, frame: Frame) -> str | bytes | None:

@@ -14,8 +14,8 @@ from voicews.frames import (
     Direction,
     EndFrame,
     EndRequestFrame,
+    MarkPlayedFrame,
     PingFrame,
-    PlaybackPositionFrame,
     PongFrame,
     StartFrame,
 )
@@ -23,7 +23,7 @@ from voicews.pipeline.processor import FrameProcessor
 from voicews.serializers.base import FrameSerializer
 from voicews.serializers.protobuf import ProtobufFrameSerializer
 from voicews.signals import EventHandler, EventSource
-from voicews.transports.input import InputTransport
+from voicews.transports.input import ControlInput, InputTransport
 from voicews.transports.output import OutputTransport
 from voicews.transports.params import TransportParams
 from voicews.transports.writer import Socket, SocketWriter
@@ -232,8 +232,10 @@ class BaseTransport:
     def _too_many_invalid_messages(self) -> None:
         self.drop_client(1007, "too many invalid messages")
 
-    def _handle_control(self, frame: PingFrame | PlaybackPositionFrame) -> None:
+    def _handle_control(self, frame: ControlInput) -> None:
         if isinstance(frame, PingFrame):
             self._output.send(PongFrame(frame.id))
+        elif isinstance(frame, MarkPlayedFrame):
+            self._output.acknowledge_mark(frame.name)
         else:
             self._output.report_playback(frame.pts, frame.state)

@@ -17,6 +17,7 @@ from voicews.frames import (
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
+    MarkPlayedFrame,
     PingFrame,
     PlaybackPositionFrame,
     StartFrame,
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 INVALID_LOG_INTERVAL_SECS = 1.0
 
+#: What concerns the transport alone.
+ControlInput = PingFrame | PlaybackPositionFrame | MarkPlayedFrame
+
 
 class InputTransport(FrameProcessor):
     """The first processor: turns messages into frames, audio into the pipeline's format.
@@ -48,7 +52,7 @@ class InputTransport(FrameProcessor):
         serializer: FrameSerializer,
         *,
         on_started: Callable[[StartFrame], None],
-        on_control: Callable[[PingFrame | PlaybackPositionFrame], None],
+        on_control: Callable[[ControlInput], None],
         on_invalid: Callable[[], None],
         name: str | None = None,
     ) -> None:
@@ -116,7 +120,7 @@ class InputTransport(FrameProcessor):
             return
         if type(frame) is InputAudioRawFrame:
             self._push_audio(frame)
-        elif isinstance(frame, PingFrame | PlaybackPositionFrame):
+        elif isinstance(frame, PingFrame | PlaybackPositionFrame | MarkPlayedFrame):
             self._on_control(frame)
         else:
             self.push_frame(frame)

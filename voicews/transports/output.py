@@ -79,7 +79,7 @@ class OutputTransport(FrameProcessor):
         self._resampler_format = (0, 0)
         self._packets = bytearray()
         self._pacer = Pacer(params.audio_out_lead_secs)
-        self._playout = Playout()
+        self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
         self._sent_pts = 0
         self._speaking = False
         self._ending = False
@@ -112,6 +112,10 @@ class OutputTransport(FrameProcessor):
         data = self._serializer.serialize(frame)
         if data is not None:
             self._writer.put(data, urgent=urgent)
+
+    def acknowledge_mark(self, name: str) -> None:
+        """The client says that it has played up to the mark `name`."""
+        self._push_played(self._playout.acknowledge(name))
 
     def report_playback(self, pts: int, state: str) -> None:
         """The client says that it has played up to `pts` (ns)."""
@@ -253,6 +257,7 @@ class OutputTransport(FrameProcessor):
             elif isinstance(frame, MarkFrame):
                 queue.popleft()
                 self._end_utterance(frame, now)
+                self.send(frame, urgent=False)
             elif isinstance(frame, EndFrame):
                 self._send_last_packet(now)
                 if self._pacer.playhead > now or self._playout:

@@ -39,9 +39,12 @@ class _Utterance:
 class Playout:
     """Follows utterances from the moment they were sent until they were heard or cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, acknowledges_marks: bool = False) -> None:
         self._waiting: deque[_Utterance] = deque()
         self._cut: list[_Utterance] = []
+        #: The peer tells when an utterance's end was played.
+        self._acknowledges = acknowledges_marks
+        #: The peer tells positions.
         self._reports = False
         self._reported_pts = 0
         self._reported_at = 0.0
@@ -65,6 +68,15 @@ class Playout:
             return max(0, paced)
         since = int((now - self._reported_at) * 1000 * NS_PER_MS)
         return max(0, min(sent_pts, self._reported_pts + since))
+
+    def acknowledge(self, name: str) -> list[PlayedFrame]:
+        """The peer says that it has played up to the end of this utterance."""
+        played: list[PlayedFrame] = []
+        # After a flush, peers acknowledge what they have thrown away: it waits no more by then.
+        if any(utterance.name == name for utterance in self._waiting):
+            while not played or played[-1].name != name:
+                played.append(self._waiting.popleft().heard(0, interrupted=False))
+        return played
 
     def report(self, pts: int, state: str, sent_pts: int, now: float) -> list[PlayedFrame]:
         """The peer says it has played up to `pts`; returns what that decides."""
@@ -118,4 +130,5 @@ class Playout:
         return now >= self._deadline(utterance)
 
     def _deadline(self, utterance: _Utterance) -> float:
-        return utterance.deadline + (REPORT_GRACE_SECS if self._reports else 0.0)
+        is_told = self._reports or self._acknowledges
+        return utterance.deadline + (REPORT_GRACE_SECS if is_told else 0.0)

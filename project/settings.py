@@ -31,7 +31,7 @@ def items(name: str, default: str) -> list[str]:
 
 def database(url: str) -> dict[str, Any]:
     """Django's settings for a database URL; SQLite gets what several writing threads need."""
-    config: dict[str, Any] = dict(dj_database_url.parse(url))
+    config: dict[str, Any] = dict(dj_database_url.parse(url, conn_health_checks=True))
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # A transaction that reads first and writes later fails at once when another one wrote in
         # between, however long the timeout is; IMMEDIATE takes the write lock at the start.
@@ -41,8 +41,6 @@ def database(url: str) -> dict[str, Any]:
             "timeout": 10,
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
-    else:
-        config.setdefault("CONN_HEALTH_CHECKS", True)
     return config
 
 

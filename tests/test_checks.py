@@ -27,6 +27,7 @@ def ids(messages: list[CheckMessage]) -> list[str | None]:
     return [message.id for message in messages]
 
 
+@override_settings(DEBUG=True)
 def test_the_demo_project_has_nothing_to_report() -> None:
     call_command("check", fail_level="WARNING", stdout=StringIO())
 

@@ -14,7 +14,6 @@ import asyncio
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -25,7 +24,8 @@ from pathlib import Path
 
 from tests.benchmarks import load, profiling
 from tests.benchmarks.server_process import Server, serve
-from tests.interop.environment import PIPECAT_PYTHON, REPOSITORY_DIR, pipecat_environ
+from tests.interop.environment import PIPECAT_PYTHON, pipecat_environ
+from tests.servers import migrate
 
 SERVER_CORE, LOAD_CORE = 0, 1
 # Above this share of its core the load generator itself would delay what it measures.
@@ -87,19 +87,11 @@ class Peer:
         with tempfile.TemporaryDirectory() as directory:
             environ = dict(self.environ)
             if self.migrates:
-                environ["DATABASE_URL"] = f"sqlite:///{directory}/calls.sqlite3"
-                _migrate(self.python, environ)
+                database = Path(directory) / "calls.sqlite3"
+                environ["DATABASE_URL"] = f"sqlite:///{database}"
+                migrate(database)
             with serve(self.python, self.application, environ, SERVER_CORE) as server:
                 yield server
-
-
-def _migrate(python: Path, environ: Mapping[str, str]) -> None:
-    subprocess.run(
-        [python, "manage.py", "migrate", "--verbosity=0"],
-        cwd=REPOSITORY_DIR,
-        env={**os.environ, **environ},
-        check=True,
-    )
 
 
 def _ours(name: str, bot: str, new_trace: Callable[[], load.Trace]) -> Peer:

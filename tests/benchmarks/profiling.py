@@ -9,6 +9,8 @@ from pathlib import Path
 
 SAMPLES_PER_SECOND = 250
 TOP = 40
+# py-spy takes a pool's thread that waits for work for a busy one.
+IDLE_THREAD = "_worker (concurrent/futures/thread.py"
 
 
 def _py_spy() -> str:
@@ -44,6 +46,8 @@ def _table(stacks: str) -> str:
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
         functions = stack.split(";")
+        if functions[-1].startswith(IDLE_THREAD):
+            continue
         own[functions[-1]] += int(count)
         for function in set(functions):
             total[function] += int(count)

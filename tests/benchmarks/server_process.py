@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.environment import REPOSITORY_DIR
+from tests.servers import free_port
 
 # The same server, loop and WebSocket implementation for everyone. Compression would cost every one
 # of them more than everything else that they do with a message.
@@ -77,13 +77,6 @@ class Server:
         )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECS
     while time.monotonic() < deadline and process.poll() is None:
@@ -105,7 +98,7 @@ def serve(
     python: Path, application: str, environ: Mapping[str, str], core: int
 ) -> Iterator[Server]:
     """Run an ASGI application on uvicorn, on one core, until the block ends."""
-    port = _free_port()
+    port = free_port()
     command: Sequence[str | Path] = (
         *(python, "-m", "tests.benchmarks.serve"),
         *(application, "--host=127.0.0.1", f"--port={port}", *UVICORN_FLAGS),

@@ -4,6 +4,7 @@ from project.settings import *  # noqa: F403 - how Django settings extend one an
 from project.settings import VOICEWS
 
 DEBUG = False
+SECRET_KEY = "a key for the benchmarks only, long enough to raise no warning"
 ALLOWED_HOSTS = ["127.0.0.1"]
 VOICEWS = {
     **VOICEWS,

@@ -96,7 +96,7 @@ def test_nothing_that_the_server_says_is_an_error_to_it(
     assert complaints == []
     page.evaluate("call.sendText('hello')")
     page.wait_for_timeout(500)
-    # The text interrupts the bot, and the interruption frame is the one that this client doesn't know.
+    # The text interrupts the bot, and this client doesn't know the interruption frame.
     assert all("Unknown frame kind" in complaint for complaint in complaints)
     assert events(page, "error") == []
     assert events(page, "message-error") == []

@@ -56,6 +56,7 @@ class Call {
   }
 }
 
+/** One call at a time, any number one after the other. */
 export class VoiceClient {
   #transport;
   #enableMic;
@@ -84,6 +85,11 @@ export class VoiceClient {
 
   get state() {
     return this.#states.state;
+  }
+
+  /** Whether there is no call, so that one may be started. */
+  get isIdle() {
+    return this.#states.is(State.DISCONNECTED, State.ERROR);
   }
 
   get stats() {

@@ -1,0 +1,292 @@
+/**
+ * The demo page: connects its controls to a VoiceClient.
+ */
+
+import { Timeline } from "./demo-timeline.js";
+import { State, VoiceClient } from "./index.js";
+import { levelMeter } from "./level-meter.js";
+
+/** @import { Entry } from "./demo-timeline.js" */
+/** @import { StateName } from "./states.js" */
+/** @import { VoiceError } from "./errors.js" */
+/** @import { TransportStats } from "./websocket-transport.js" */
+
+/** @type {Record<StateName, string>} */
+const STATE_TEXTS = {
+  [State.DISCONNECTED]: "Not in a call",
+  [State.INITIALIZING]: "Opening the microphone…",
+  [State.INITIALIZED]: "Microphone is on",
+  [State.AUTHENTICATING]: "Asking for a call…",
+  [State.CONNECTING]: "Connecting…",
+  [State.CONNECTED]: "Waiting for the bot…",
+  [State.READY]: "In a call",
+  [State.RECONNECTING]: "Reconnecting…",
+  [State.DISCONNECTING]: "Hanging up…",
+  [State.ERROR]: "Call failed",
+};
+
+/**
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+function byId(id, type) {
+  const node = document.getElementById(id);
+  if (!(node instanceof type)) throw new Error(`the page has no ${type.name} #${id}`);
+  return node;
+}
+
+/** @type {{ connectUrl: string }} */
+const config = JSON.parse(byId("voicews-config", HTMLScriptElement).textContent ?? "");
+
+const page = {
+  state: byId("state", HTMLElement),
+  alert: byId("alert", HTMLElement),
+  banner: byId("banner", HTMLElement),
+  call: byId("call", HTMLButtonElement),
+  mute: byId("mute", HTMLButtonElement),
+  bots: byId("bots", HTMLFieldSetElement),
+  mics: byId("mics", HTMLSelectElement),
+  speakers: byId("speakers", HTMLSelectElement),
+  speakerNote: byId("speaker-note", HTMLElement),
+  textForm: byId("text-form", HTMLFormElement),
+  text: byId("text", HTMLInputElement),
+  send: byId("send", HTMLButtonElement),
+  keypad: byId("keypad", HTMLElement),
+  empty: byId("timeline-empty", HTMLElement),
+  figures: byId("figures", HTMLElement),
+};
+
+const timeline = new Timeline(byId("timeline", HTMLElement));
+const client = new VoiceClient();
+const localMeter = levelMeter(byId("local-level", HTMLElement));
+const remoteMeter = levelMeter(byId("remote-level", HTMLElement));
+
+/** @type {Entry | null} */
+let userSpeaking = null;
+/** @type {Entry | null} */
+let botSpeaking = null;
+/**
+ * The transcript that is still being corrected.
+ * @type {Entry | null}
+ */
+let transcript = null;
+let startedAt = 0;
+
+/** @param {string} text */
+function showError(text) {
+  page.alert.textContent = text;
+  page.alert.hidden = text === "";
+}
+
+/** @param {string} text */
+function showBanner(text) {
+  page.banner.textContent = text;
+  page.banner.hidden = text === "";
+}
+
+/**
+ * @param {VoiceError} error
+ * @returns {string}
+ */
+function describe(error) {
+  const detail = error.reason && !error.message.includes(error.reason) ? ` (${error.reason})` : "";
+  return `${error.message}${detail}`;
+}
+
+function endUtterances() {
+  userSpeaking?.end();
+  botSpeaking?.end();
+  userSpeaking = botSpeaking = transcript = null;
+}
+
+/** @param {StateName} state */
+function showState(state) {
+  const idle = client.isIdle;
+  const ready = state === State.READY;
+  page.state.textContent = STATE_TEXTS[state];
+  page.state.dataset.state = state;
+  page.call.textContent = idle ? "Start call" : "Hang up";
+  page.call.dataset.running = String(!idle);
+  page.bots.disabled = !idle;
+  page.mute.disabled = idle;
+  page.text.disabled = page.send.disabled = !ready;
+  for (const key of page.keypad.querySelectorAll("button")) key.disabled = !ready;
+  if (!ready) remoteMeter(0);
+  if (idle) localMeter(0);
+  if (state !== State.RECONNECTING && state !== State.CONNECTING && state !== State.CONNECTED) {
+    showBanner("");
+  }
+}
+
+/** @param {boolean} enabled */
+function showMic(enabled) {
+  page.mute.setAttribute("aria-pressed", String(!enabled));
+  page.mute.textContent = enabled ? "Mute" : "Unmute";
+  if (!enabled) localMeter(0);
+}
+
+/** @param {TransportStats} stats */
+function showFigures(stats) {
+  /** @type {Record<string, string>} */
+  const texts = {
+    rtt: stats.rttMs === null ? "–" : `${stats.rttMs.toFixed(0)} ms`,
+    mouthToEar: stats.mouthToEarMs === null ? "–" : `${stats.mouthToEarMs.toFixed(0)} ms`,
+    buffered: `${stats.bufferedMs.toFixed(0)} ms`,
+    gaps: `${stats.underruns} (${stats.concealedMs.toFixed(0)} ms)`,
+    dropped: `${stats.droppedMicMs.toFixed(0)} ms`,
+    frames: `${stats.framesOut} / ${stats.framesIn}`,
+  };
+  for (const [name, text] of Object.entries(texts)) {
+    const figure = page.figures.querySelector(`[data-figure="${name}"]`);
+    if (figure) figure.textContent = text;
+  }
+}
+
+/**
+ * @param {HTMLSelectElement} select
+ * @param {MediaDeviceInfo[]} devices
+ * @param {string} kind
+ */
+function fillDevices(select, devices, kind) {
+  const chosen = select.value;
+  const options = devices
+    .filter(({ deviceId }) => deviceId !== "default")
+    .map(({ deviceId, label }, i) => new Option(label || `${kind} ${i + 1}`, deviceId));
+  select.replaceChildren(new Option(`Default ${kind.toLowerCase()}`, ""), ...options);
+  // A device that is gone leaves the default one.
+  select.value = options.some(({ value }) => value === chosen) ? chosen : "";
+}
+
+async function showDevices() {
+  fillDevices(page.mics, await client.getAllMics(), "Microphone");
+  fillDevices(page.speakers, await client.getAllSpeakers(), "Loudspeaker");
+}
+
+async function start() {
+  showError("");
+  timeline.restart();
+  page.empty.hidden = true;
+  startedAt = performance.now();
+  const bot = new FormData(byId("call-form", HTMLFormElement)).get("bot");
+  timeline.add("call", `Calling ${bot ?? "the bot"}`);
+  try {
+    await client.connect({ endpoint: config.connectUrl, requestData: bot ? { bot } : {} });
+  } catch {
+    // onError has shown it.
+  }
+}
+
+/** @param {() => unknown} action */
+async function attempt(action) {
+  try {
+    await action();
+  } catch (error) {
+    showError(describe(/** @type {VoiceError} */ (error)));
+  }
+}
+
+client.on("onTransportStateChanged", showState);
+client.on("onMicEnabled", showMic);
+client.on("onStats", showFigures);
+client.on("onLocalAudioLevel", (level) => localMeter(client.isMicEnabled ? level : 0));
+client.on("onRemoteAudioLevel", remoteMeter);
+client.on("onDevicesChanged", showDevices);
+client.on("onTransportStateChanged", (state) => {
+  if (state === State.INITIALIZED) void showDevices();
+});
+
+client.on("onBotReady", () => {
+  const ms = performance.now() - startedAt;
+  timeline.add("call", `Connected after ${(ms / 1000).toFixed(1)} s`);
+});
+client.on("onReconnecting", ({ attempt: count, delayMs, error }) => {
+  endUtterances();
+  const seconds = Math.max(1, Math.round(delayMs / 1000));
+  showBanner(`${describe(error)} Trying again in ${seconds} s (try ${count}).`);
+  timeline.add("problem", `${describe(error)} Try ${count} in ${seconds} s.`);
+});
+client.on("onReconnected", () => {
+  showBanner("");
+  timeline.add("call", "Reconnected");
+});
+client.on("onDisconnected", ({ reason, error }) => {
+  endUtterances();
+  showFigures(client.stats);
+  if (!error) timeline.add("call", reason ? `Call ended (${reason})` : "Call ended");
+});
+client.on("onError", (error) => {
+  showError(describe(error));
+  timeline.add("problem", describe(error));
+});
+
+client.on("onUserStartedSpeaking", () => {
+  userSpeaking?.end();
+  userSpeaking = timeline.begin("you", "speaking");
+});
+client.on("onUserStoppedSpeaking", () => {
+  userSpeaking?.end();
+  userSpeaking = null;
+});
+client.on("onBotStartedSpeaking", () => {
+  botSpeaking?.end();
+  botSpeaking = timeline.begin("bot", "speaking");
+});
+client.on("onBotStoppedSpeaking", () => {
+  botSpeaking?.end();
+  botSpeaking = null;
+});
+client.on("onInterruption", () => {
+  // Sent for every turn of the user; only where the bot was cut short it is worth a line.
+  botSpeaking?.note("interrupted");
+});
+client.on("onUserTranscript", ({ text, final }) => {
+  transcript ??= timeline.add("you", "");
+  transcript.text(`“${text}”`);
+  if (final) transcript = null;
+});
+client.on("onBotOutput", ({ text }) => timeline.add("bot", `“${text}”`));
+client.on("onServerMessage", (data) => {
+  timeline.add("bot", `sent a message: ${JSON.stringify(data)}`);
+});
+
+page.call.addEventListener("click", () => {
+  if (client.isIdle) void start();
+  else void client.disconnect();
+});
+page.mute.addEventListener("click", () => {
+  void attempt(() => client.enableMic(!client.isMicEnabled));
+});
+page.mics.addEventListener("change", () => {
+  void attempt(() => client.updateMic(page.mics.value));
+});
+page.speakers.addEventListener("change", () => {
+  void attempt(() => client.updateSpeaker(page.speakers.value));
+});
+page.textForm.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = page.text.value.trim();
+  if (!text) return;
+  void attempt(() => {
+    client.sendText(text);
+    timeline.add("you", `wrote “${text}”`);
+    page.text.value = "";
+  });
+});
+page.keypad.addEventListener("click", ({ target }) => {
+  const key = target instanceof Element ? target.closest("button")?.value : "";
+  if (!key) return;
+  void attempt(() => {
+    client.sendDtmf(key);
+    timeline.add("you", `pressed ${key}`);
+  });
+});
+
+if (typeof AudioContext === "undefined" || !("setSinkId" in AudioContext.prototype)) {
+  page.speakers.disabled = true;
+  page.speakerNote.hidden = false;
+}
+page.call.disabled = false;
+showState(client.state);
+void showDevices();

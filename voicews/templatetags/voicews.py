@@ -1,0 +1,39 @@
+"""Template tags: ``{% load voicews %}``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.urls import reverse
+
+from voicews.conf import settings
+
+register = template.Library()
+
+_RENDERED = "voicews_call_button"
+
+
+@register.inclusion_tag("voicews/call_button.html", takes_context=True)
+def voicews_call_button(
+    context: template.Context, bot: str | None = None, label: str = "Call"
+) -> dict[str, Any]:
+    """A button that calls ``bot``, a name in ``VOICEWS["BOTS"]``; the default bot without one.
+
+    The first one of a page brings its stylesheet and its script, both static files. Raises
+    TemplateSyntaxError for an unknown bot.
+    """
+    found = settings.bot(bot)
+    if found is None:
+        names = ", ".join(settings.BOTS) or "none"
+        raise template.TemplateSyntaxError(
+            f'voicews_call_button: expected a bot of VOICEWS["BOTS"] ({names}), found {bot!r}'
+        )
+    first = _RENDERED not in context.render_context
+    context.render_context[_RENDERED] = True
+    return {
+        "bot": found.name,
+        "label": label,
+        "connect_url": reverse("voicews:connect"),
+        "first": first,
+    }

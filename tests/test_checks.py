@@ -27,11 +27,13 @@ def ids(messages: list[CheckMessage]) -> list[str | None]:
     return [message.id for message in messages]
 
 
+@pytest.mark.django_db
 @override_settings(DEBUG=True)
 def test_the_demo_project_has_nothing_to_report() -> None:
     call_command("check", fail_level="WARNING", stdout=StringIO())
 
 
+@pytest.mark.django_db
 def test_a_deployment_of_the_demo_is_warned() -> None:
     with override_settings(DEBUG=False, SECRET_KEY="django-insecure-x", CHANNEL_LAYERS=IN_MEMORY):
         errors = StringIO()

@@ -21,34 +21,36 @@ from tests.calls import hear_echo
 from tests.servers import ROOT, Server, free_port
 
 ONE_FILE_PROJECT = """
-    import os, sys
+    import sys
     from django.conf import settings
     from django.core.asgi import get_asgi_application
     from django.urls import include, path
     from voicews.routing import voice_application
 
-    settings.configure(
-        ALLOWED_HOSTS=["127.0.0.1"],
-        ASGI_APPLICATION="voice_site.application",
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
-        DEBUG=True,
-        INSTALLED_APPS=[
-            "daphne", "django.contrib.auth", "django.contrib.contenttypes",
-            "django.contrib.staticfiles", "voicews",
-        ],
-        ROOT_URLCONF="voice_site",
-        SECRET_KEY="a new one for each project",
-        STATIC_URL="/static/",
-        TEMPLATES=[{
-            "BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True,
-        }],
-        VOICEWS={
-            "BOTS": {"echo": "voice_bots.Echo"},
-            "MAY_CONNECT": "voicews.permissions.anybody",
-        },
-    )
-    urlpatterns = [path("voice/", include("voicews.urls"))]
+    if not settings.configured:  # it is the program, and a module that the program names
+        settings.configure(
+            ALLOWED_HOSTS=["127.0.0.1"],
+            ASGI_APPLICATION="voice_site.application",
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
+            DEBUG=True,
+            INSTALLED_APPS=[
+                "daphne", "django.contrib.auth", "django.contrib.contenttypes",
+                "django.contrib.staticfiles", "voicews",
+            ],
+            ROOT_URLCONF="voice_site",
+            SECRET_KEY="a new one for each project",
+            STATIC_URL="/static/",
+            TEMPLATES=[{
+                "BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True,
+            }],
+            VOICEWS={
+                "BOTS": {"echo": "voice_bots.Echo"},
+                "MAY_CONNECT": "voicews.permissions.anybody",
+            },
+        )
+
     application = voice_application(get_asgi_application())
+    urlpatterns = [path("voice/", include("voicews.urls"))]
 
     if __name__ == "__main__":
         from django.core.management import execute_from_command_line

@@ -1,7 +1,7 @@
 """Chromium with a microphone that plays a file, driven by Playwright."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 
 from tests.interop.environment import BUNDLE, PAGE_DIR
 
-PIPECAT_PAGE = "/pipecat-page/"
-_PIPECAT_PAGE_FILES = {"": PAGE_DIR / "index.html", "main.js": BUNDLE}
+TEST_PAGE = "/interop/"
 
 
 @contextmanager
@@ -42,14 +41,24 @@ def chromium_page(microphone: Path) -> Iterator[Page]:
             browser.close()
 
 
-def open_pipecat_page(page: Page, origin: str) -> None:
-    """Open the page with Pipecat's browser client as if the server at ``origin`` had it."""
+def _open_page(page: Page, origin: str, files: Mapping[str, Path]) -> None:
+    """Open a page as if the server at ``origin`` had it."""
 
     def fulfill(route: Route) -> None:
-        route.fulfill(path=_PIPECAT_PAGE_FILES[route.request.url.rpartition("/")[2]])
+        route.fulfill(path=files[route.request.url.rpartition("/")[2]])
 
+    page.route(f"{origin}{TEST_PAGE}**", fulfill)
+    page.goto(origin + TEST_PAGE)
+
+
+def open_pipecat_page(page: Page, origin: str) -> None:
+    """Open a page with Pipecat's browser client: ``window.Call``."""
     if not BUNDLE.exists():
         pytest.fail(f"{BUNDLE} was not found; run: make setup-test")
-    page.route(f"{origin}{PIPECAT_PAGE}**", fulfill)
-    page.goto(f"{origin}{PIPECAT_PAGE}")
-    page.wait_for_function("() => window.Call !== undefined")
+    _open_page(page, origin, {"": PAGE_DIR / "pipecat.html", "pipecat.js": BUNDLE})
+
+
+def open_voicews_page(page: Page, origin: str) -> None:
+    """Open a page with our browser client, which the server must have: ``window.call``."""
+    files = {"": PAGE_DIR / "voicews.html", "voicews.js": PAGE_DIR / "voicews.js"}
+    _open_page(page, origin, files)

@@ -18,11 +18,11 @@ PIPECAT_VENV = REPOSITORY_DIR / ".venv-pipecat"
 PIPECAT_PYTHON = PIPECAT_VENV / "bin" / "python"
 REQUIREMENTS = INTEROP_DIR / "requirements.txt"
 PAGE_DIR = INTEROP_DIR / "page"
-BUNDLE = INTEROP_DIR / "build" / "main.js"
+BUNDLE = INTEROP_DIR / "build" / "pipecat.js"
 BUNDLE_SOURCES = (
     INTEROP_DIR / "package.json",
     INTEROP_DIR / "package-lock.json",
-    PAGE_DIR / "main.js",
+    PAGE_DIR / "pipecat.js",
 )
 
 

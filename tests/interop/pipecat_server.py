@@ -11,6 +11,7 @@ import os
 from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket
+from fastapi.staticfiles import StaticFiles
 from pipecat.frames.frames import Frame, InputAudioRawFrame, OutputAudioRawFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
@@ -18,6 +19,8 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.serializers.protobuf import ProtobufFrameSerializer
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 from pipecat.workers.runner import WorkerRunner
+
+from tests.interop.environment import REPOSITORY_DIR
 
 IN_RATE = int(os.environ.get("PIPECAT_IN_RATE", "16000"))
 OUT_RATE = int(os.environ.get("PIPECAT_OUT_RATE", "24000"))
@@ -76,3 +79,5 @@ async def connect(request: Request) -> dict[str, str]:
 app = FastAPI()
 app.add_api_route("/connect", connect, methods=["POST"])
 app.add_api_websocket_route("/ws", talk)
+# Our browser client, for a page that calls this server.
+app.mount("/static", StaticFiles(directory=REPOSITORY_DIR / "voicews" / "static"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -162,6 +163,21 @@ def test_a_port_that_is_none(port: str, tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert f"PORT: expected a port number, found {port!r}" in result.stderr
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = subprocess.run(
+            [sys.executable, "manage.py", "demo"],
+            cwd=ROOT,
+            env=server_environment(tmp_path / "db.sqlite3", {"PORT": str(port)}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 1
+    assert f"Address already in use: {port}. Try: make demo PORT=8001" in result.stderr
 
 
 @pytest.mark.parametrize("which", ["server", "daphne_server"])

@@ -2,12 +2,14 @@
 
 import os
 import secrets
+import socket
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management import BaseCommand, CommandError, call_command
 
 ADMIN = "admin"
+HOST = "127.0.0.1"
 
 
 class Command(BaseCommand):
@@ -18,13 +20,24 @@ class Command(BaseCommand):
         port = os.environ.get("PORT") or "8000"
         if not (port.isdecimal() and 0 < int(port) < 65536):
             raise CommandError(f"PORT: expected a port number, found {port!r}")
+        self._check_free(int(port))
         call_command("migrate", verbosity=0, interactive=False)
         self.stdout.write(
             f"\n  Open   http://localhost:{port}/\n"
             f"  Admin  http://localhost:{port}/admin/  {self._administrator()}\n\n"
         )
         self.stdout.flush()
-        call_command("runserver", f"127.0.0.1:{port}", use_reloader=False)
+        call_command("runserver", f"{HOST}:{port}", use_reloader=False)
+
+    @staticmethod
+    def _check_free(port: int) -> None:
+        with socket.socket() as probe:
+            # As the server does, so that a port which an earlier run has just left counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise CommandError(f"{error.strerror}: {port}. Try: make demo PORT=8001") from error
 
     @staticmethod
     def _administrator() -> str:

@@ -89,10 +89,11 @@ export class Timeline {
   /**
    * An entry with a duration that runs until its `end`.
    * @param {Speaker} who
-   * @param {string} text
+   * @param {string} text while it goes on
+   * @param {string} past afterwards
    * @returns {Entry}
    */
-  begin(who, text) {
+  begin(who, text, past) {
     const entry = this.add(who, text);
     const item = /** @type {HTMLElement} */ (this.#list.lastElementChild);
     const duration = element("span", "entry-duration");
@@ -112,6 +113,7 @@ export class Timeline {
     entry.end = () => {
       if (!this.#running.delete(update)) return;
       update();
+      entry.text(past);
       item.classList.remove("entry-running");
     };
     return entry;

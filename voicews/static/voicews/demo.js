@@ -170,7 +170,8 @@ async function start() {
   page.empty.hidden = true;
   startedAt = performance.now();
   const bot = new FormData(byId("call-form", HTMLFormElement)).get("bot");
-  timeline.add("call", `Calling ${bot ?? "the bot"}`);
+  const label = page.bots.querySelector(":has(> :checked) .bot-name")?.textContent ?? "the bot";
+  timeline.add("call", `Calling ${label}`);
   try {
     await client.connect({ endpoint: config.connectUrl, requestData: bot ? { bot } : {} });
   } catch {
@@ -223,7 +224,7 @@ client.on("onError", (error) => {
 
 client.on("onUserStartedSpeaking", () => {
   userSpeaking?.end();
-  userSpeaking = timeline.begin("you", "speaking");
+  userSpeaking = timeline.begin("you", "speaking…", "spoke");
 });
 client.on("onUserStoppedSpeaking", () => {
   userSpeaking?.end();
@@ -231,7 +232,7 @@ client.on("onUserStoppedSpeaking", () => {
 });
 client.on("onBotStartedSpeaking", () => {
   botSpeaking?.end();
-  botSpeaking = timeline.begin("bot", "speaking");
+  botSpeaking = timeline.begin("bot", "speaking…", "spoke");
 });
 client.on("onBotStoppedSpeaking", () => {
   botSpeaking?.end();

@@ -33,6 +33,10 @@ class PlaybackProcessor extends AudioWorkletProcessor {
   process(_inputs, outputs) {
     if (this.#closed) return false;
     const [left, right = this.#scratch] = outputs[0];
+    // What the filters hold back is due when nothing follows it: then, and not later, when the server
+    // has learnt that its audio was played and says that this was all.
+    const { state, bufferedMs } = this.#buffer;
+    if (state === "playing" && bufferedMs * sampleRate < left.length * 1000) this.#drainResamplers();
     this.#buffer.pull(left, right);
     this.#energy += energy(left);
     this.#sinceReport += left.length;
@@ -68,7 +72,7 @@ class PlaybackProcessor extends AudioWorkletProcessor {
   }
 
   #end() {
-    this.#drainResamplers();
+    if (this.#buffer.state !== "idle") this.#drainResamplers();
     this.#buffer.end();
   }
 

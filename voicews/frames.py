@@ -150,6 +150,54 @@ class PlaybackPositionFrame(SystemFrame):
     state: str = "playing"
 
 
+# --- phone calls ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class CallStartedFrame(SystemFrame):
+    """The stream of a phone call begins; what the provider says about the call.
+
+    Ids and numbers are as the provider writes them, empty where it doesn't say them here.
+    `encoding` and `sample_rate` (Hz) are those of the caller's audio on the wire. A `is_probe` is
+    no call: the provider tries the connection, and wants the protocol answered but no bot.
+
+    Serialized, it is the message that accepts the call, for a protocol that has one.
+    """
+
+    provider: str
+    call_id: str
+    stream_id: str = ""
+    account_id: str = ""
+    from_number: str = ""
+    to_number: str = ""
+    #: What our own answer to the webhook gave the stream to carry: the token is among it.
+    parameters: dict[str, str] = field(default_factory=dict, repr=False)
+    encoding: str = ""
+    sample_rate: int = 8000
+    is_probe: bool = False
+
+
+@dataclass(slots=True)
+class CallEndedFrame(SystemFrame):
+    """The provider ends the stream of a phone call; `reason` is its word for why, if it has one.
+
+    Serialized, it is the message that says goodbye, for a protocol that has one.
+    """
+
+    call_id: str
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class ProtocolRequestFrame(SystemFrame):
+    """The peer asks for something that only the protocol is concerned with.
+
+    The transport has the serializer write the answer: it serializes this very frame.
+    """
+
+    request: str
+
+
 # --- audio ------------------------------------------------------------------------------------
 
 
@@ -327,6 +375,13 @@ class InputDTMFFrame(InputFrame):
     """A key that the user pressed: one of `0123456789*#ABCD`."""
 
     button: str
+
+
+@dataclass(slots=True)
+class OutputDTMFFrame(DataFrame):
+    """Keys to press for the bot, in this order: any of `0123456789*#ABCD`."""
+
+    buttons: str
 
 
 @dataclass(slots=True)

@@ -1,0 +1,112 @@
+"""What telephone networks call audio, and how to turn it into PCM and back."""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from voicews.audio import g711
+from voicews.audio.pcm import INT16
+from voicews.exceptions import AudioFormatError, ConfigurationError
+
+ByteOrder = Literal["little", "big"]
+
+#: The names that encodings go by, in lower case, to the names of RFC 3551.
+_NAMES: Final = {
+    "pcmu": "PCMU",
+    "mulaw": "PCMU",
+    "ulaw": "PCMU",
+    "x-mulaw": "PCMU",
+    "pcma": "PCMA",
+    "alaw": "PCMA",
+    "x-alaw": "PCMA",
+    "l16": "L16",
+    "x-l16": "L16",
+    "x-raw": "L16",
+    "raw": "L16",
+    "pcm": "L16",
+    "g722": "G722",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """One direction's way to write samples; G.722 remembers, so each stream needs its own.
+
+    `sample_rate` (Hz) is that of the PCM. `encode` takes mono PCM16LE, `decode` gives it; both
+    raise `AudioFormatError` for a split sample.
+    """
+
+    name: str
+    sample_rate: int
+    encode: Callable[[bytes], bytes]
+    decode: Callable[[bytes], bytes]
+
+
+def codec_name(encoding: str) -> str:
+    """PCMU, PCMA, L16 or G722 for what a provider calls it, such as `audio/x-mulaw`.
+
+    Raises `AudioFormatError` for any other encoding.
+    """
+    name = _NAMES.get(encoding.lower().removeprefix("audio/"))
+    if name is None:
+        raise AudioFormatError("encoding: expected PCMU, PCMA, L16 or G722, found another one")
+    return name
+
+
+def get_codec(encoding: str, sample_rate: int, byte_order: ByteOrder = "little") -> Codec:
+    """A codec for one stream.
+
+    `sample_rate` (Hz) and `byte_order` matter for L16; the others have one rate each. Raises
+    `AudioFormatError` for an encoding that we don't have, `ConfigurationError` when G.722 is asked
+    for and its package is missing.
+    """
+    name = codec_name(encoding)
+    if name == "PCMU":
+        return Codec(name, 8000, g711.encode_ulaw, g711.decode_ulaw)
+    if name == "PCMA":
+        return Codec(name, 8000, g711.encode_alaw, g711.decode_alaw)
+    if name == "G722":
+        return _g722()
+    convert = _swap_bytes if byte_order == "big" else _check_samples
+    return Codec(name, sample_rate, convert, convert)
+
+
+def _check_samples(pcm: bytes) -> bytes:
+    if len(pcm) % 2:
+        raise AudioFormatError(f"16-bit PCM: expected a multiple of 2 bytes, found {len(pcm)}")
+    return pcm
+
+
+def _swap_bytes(pcm: bytes) -> bytes:
+    return np.frombuffer(_check_samples(pcm), INT16).byteswap().tobytes()
+
+
+def _g722() -> Codec:
+    try:
+        from G722 import G722
+    except ImportError:
+        raise ConfigurationError(
+            "G.722 needs a package that is not installed: pip install 'voicews[g722]'"
+        ) from None
+    # RTP gives its clock as 8000 Hz, by an old mistake; the audio has 16000 (RFC 3551, 4.5.2).
+    encoder, decoder = G722(16000, 64000), G722(16000, 64000)
+
+    def encode(pcm: bytes) -> bytes:
+        return bytes(encoder.encode(_native(array.array("h", _check_samples(pcm)))))
+
+    def decode(data: bytes) -> bytes:
+        return _native(array.array("h", decoder.decode(data))).tobytes()
+
+    return Codec("G722", 16000, encode, decode)
+
+
+def _native(samples: array.array[int]) -> array.array[int]:
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples

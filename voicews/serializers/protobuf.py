@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from voicews.audio.pcm import BYTES_PER_SAMPLE
+from voicews.audio.wav import is_wav
 from voicews.exceptions import InvalidMessage
 from voicews.frames import (
     Frame,
@@ -36,7 +37,6 @@ from voicews.serializers.base import FrameSerializer
 EXTENSION_LABEL = "voicews"
 MAX_SAMPLE_RATE = 192_000
 MAX_CHANNELS = 8
-WAV_PREFIX = b"RIFF"
 
 _parse = pb.Frame.FromString
 
@@ -116,7 +116,7 @@ def _decode_audio(audio: pb.AudioRawFrame) -> Frame:
         raise InvalidMessage(f"expected a sample rate of 1 to {MAX_SAMPLE_RATE} Hz, found {rate}")
     if channels > MAX_CHANNELS:
         raise InvalidMessage(f"expected at most {MAX_CHANNELS} channels, found {channels}")
-    if len(pcm) % (BYTES_PER_SAMPLE * channels) and not pcm.startswith(WAV_PREFIX):
+    if len(pcm) % (BYTES_PER_SAMPLE * channels) and not is_wav(pcm):
         raise InvalidMessage(
             f"expected whole 16-bit samples of {channels} channel(s), found {len(pcm)} bytes"
         )

@@ -16,6 +16,7 @@ from voicews.frames import (
     BotOutputFrame,
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
+    ClientConnectedFrame,
     ClientMessageFrame,
     Direction,
     EndRequestFrame,
@@ -65,6 +66,7 @@ class RTVIProcessor(FrameProcessor):
             **(capabilities or {}),
         }
         self._bot_ready_extras = bot_ready_extras
+        self._client_is_ready = False
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
         if isinstance(frame, InputTransportMessageFrame) and frame.message.get("label") == LABEL:
@@ -73,8 +75,11 @@ class RTVIProcessor(FrameProcessor):
         if isinstance(frame, ServerResponseFrame):
             self._respond(frame)
             return
+        if isinstance(frame, ClientConnectedFrame):
+            self._client_is_ready = False
         report = _REPORTS.get(type(frame))
-        if report is not None:
+        # A client that never said that it is ready may not speak RTVI at all.
+        if report is not None and self._client_is_ready:
             kind, data = report(frame)
             self.send(kind, data)
         self.push_frame(frame, direction)
@@ -94,6 +99,8 @@ class RTVIProcessor(FrameProcessor):
         request_id = message_id[:128] if isinstance(message_id, str) else ""
         data = message.get("data")
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
+        if kind in _NEVER_ANSWERED:
+            return
         if handler is None:
             self._refuse(request_id, f"Unsupported type {str(kind)[:64]}")
             return
@@ -117,6 +124,7 @@ class RTVIProcessor(FrameProcessor):
             self.send("server-response", {"t": request.type, "d": frame.data}, request.id)
 
     def _client_ready(self, request_id: str, data: dict[str, Any]) -> None:
+        self._client_is_ready = True
         self.send(
             "bot-ready",
             {
@@ -173,6 +181,10 @@ class RTVIProcessor(FrameProcessor):
     def _disconnect_bot(self, request_id: str, data: dict[str, Any]) -> None:
         self.push_frame(EndRequestFrame("client asked to end"), Direction.UPSTREAM)
 
+
+#: Pipecat's Python client runs a bot's RTVI: it answers what it doesn't know with an error, an error
+#: too. Answering that would go on for ever.
+_NEVER_ANSWERED = frozenset(["error", "error-response", "server-response", "bot-ready"])
 
 _HANDLERS: dict[str, Callable[[RTVIProcessor, str, dict[str, Any]], None]] = {
     "client-ready": RTVIProcessor._client_ready,

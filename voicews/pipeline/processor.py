@@ -173,6 +173,10 @@ class QueuedProcessor(FrameProcessor):
             finally:
                 self._busy_with = None
             if self._handling.cancelled():
+                # By an interruption or the end; a handler may also give itself up, and the
+                # others wait for what it was given all the same.
+                if isinstance(frame, ControlFrame) and not self._closed:
+                    self.push_frame(frame, direction)
                 continue
             error = self._handling.exception()
             if isinstance(error, Exception):
@@ -196,6 +200,8 @@ class QueuedProcessor(FrameProcessor):
                 del self._queue[index]
                 self.dropped_frames += 1
                 break
+        else:
+            return
         if self.dropped_frames % 500 == 1:
             logger.warning(
                 "call %s: %s is too slow, %d frames dropped",

@@ -22,6 +22,7 @@ from voicews.frames import (
     EndRequestFrame,
     ErrorFrame,
     Frame,
+    InputAudioRawFrame,
     InputDTMFFrame,
     InputTextFrame,
     InputTransportMessageFrame,
@@ -69,6 +70,9 @@ class RTVIProcessor(FrameProcessor):
         self._client_is_ready = False
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if type(frame) is InputAudioRawFrame:
+            self.push_frame(frame, direction)
+            return
         if isinstance(frame, InputTransportMessageFrame) and frame.message.get("label") == LABEL:
             self._handle(frame.message)
             return
@@ -94,15 +98,15 @@ class RTVIProcessor(FrameProcessor):
         self.push_frame(OutputTransportMessageUrgentFrame(message))
 
     def _handle(self, message: dict[str, Any]) -> None:
-        kind = message.get("type")
+        kind = str(message.get("type"))
         message_id = message.get("id")
         request_id = message_id[:128] if isinstance(message_id, str) else ""
         data = message.get("data")
-        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if kind in _NEVER_ANSWERED:
             return
+        handler = _HANDLERS.get(kind)
         if handler is None:
-            self._refuse(request_id, f"Unsupported type {str(kind)[:64]}")
+            self._refuse(request_id, f"Unsupported type {kind[:64]}")
             return
         if data is None:
             data = {}
@@ -182,8 +186,8 @@ class RTVIProcessor(FrameProcessor):
         self.push_frame(EndRequestFrame("client asked to end"), Direction.UPSTREAM)
 
 
-#: Pipecat's Python client runs a bot's RTVI: it answers what it doesn't know with an error, an error
-#: too. Answering that would go on for ever.
+#: Pipecat's Python client runs a bot's RTVI: it answers what it doesn't know with an error, and
+#: errors are what it doesn't know. Answering those would go on for ever.
 _NEVER_ANSWERED = frozenset(["error", "error-response", "server-response", "bot-ready"])
 
 _HANDLERS: dict[str, Callable[[RTVIProcessor, str, dict[str, Any]], None]] = {

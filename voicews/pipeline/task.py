@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from voicews.exceptions import InvalidState
 from voicews.frames import (
@@ -21,6 +23,9 @@ from voicews.pipeline.pipeline import Pipeline
 from voicews.pipeline.processor import FrameProcessor
 
 logger = logging.getLogger(__name__)
+
+#: How long each processor may take to clean up.
+CLEANUP_TIMEOUT_SECS = 10.0
 
 
 class TaskState(enum.IntEnum):
@@ -55,7 +60,11 @@ class PipelineTask:
         self._start_frame = StartFrame(audio_in_sample_rate, audio_out_sample_rate)
         self._end_timeout_secs = end_timeout_secs
         self._end_timer: asyncio.TimerHandle | None = None
+        self._starting = False
+        self._after_start: Callable[[], None] | None = None
+        self._cancelling = False
         self._ended = asyncio.Event()
+        self._cleaning: asyncio.Task[None] | None = None
         self._processors = pipeline.processors
         self._source = _Source(self)
         self._sink = _Sink(self)
@@ -69,7 +78,11 @@ class PipelineTask:
         if self.state is not TaskState.CREATED:
             raise InvalidState(f"expected a task that is CREATED, found {self.state.name}")
         self.state = TaskState.RUNNING
+        self._starting = True
         self._source.push_frame(self._start_frame)
+        self._starting = False
+        if self._after_start is not None:
+            self._after_start()
 
     def queue_frame(self, frame: Frame) -> None:
         """Send a frame down the whole pipeline; dropped when the task isn't running."""
@@ -84,6 +97,10 @@ class PipelineTask:
         """End in order: what is queued is still handled and played. Later calls do nothing."""
         if self.state is not TaskState.RUNNING:
             return
+        if self._starting:
+            # Who asks while the StartFrame is on its way would have the end overtake it.
+            self._after_start = self._after_start or partial(self.end, reason, close_code)
+            return
         self.state = TaskState.ENDING
         self.reason = reason
         self.close_code = close_code
@@ -94,8 +111,12 @@ class PipelineTask:
 
     def cancel(self, reason: str = "cancelled", close_code: int = 1000) -> None:
         """End at once: what is queued is dropped. Cuts an orderly end short too."""
-        if self.state not in (TaskState.RUNNING, TaskState.ENDING):
+        if self.state not in (TaskState.RUNNING, TaskState.ENDING) or self._cancelling:
             return
+        if self._starting:
+            self._after_start = partial(self.cancel, reason, close_code)
+            return
+        self._cancelling = True
         if self.state is TaskState.RUNNING:
             self.state = TaskState.ENDING
             self.reason = reason
@@ -107,11 +128,9 @@ class PipelineTask:
     async def wait(self) -> str:
         """Wait until the pipeline has ended and is cleaned up; returns the reason."""
         await self._ended.wait()
-        for processor in self._processors:
-            try:
-                await processor.cleanup()
-            except Exception:
-                logger.exception("call %s: %s failed to clean up", self.call_id, processor.name)
+        assert self._cleaning is not None
+        # Shielded: one who gives up waiting says nothing about the others.
+        await asyncio.shield(self._cleaning)
         return self.reason
 
     def _end_took_too_long(self) -> None:
@@ -121,10 +140,22 @@ class PipelineTask:
         self.cancel("end timed out")
 
     def _finish(self) -> None:
+        # Both a cancel that cuts an end short and that end may arrive.
+        if self.state is TaskState.ENDED:
+            return
+        self.state = TaskState.ENDED
         if self._end_timer is not None:
             self._end_timer.cancel()
-        self.state = TaskState.ENDED
         self._ended.set()
+        self._cleaning = asyncio.get_running_loop().create_task(self._clean_up())
+
+    async def _clean_up(self) -> None:
+        for processor in self._processors:
+            try:
+                async with asyncio.timeout(CLEANUP_TIMEOUT_SECS):
+                    await processor.cleanup()
+            except Exception:
+                logger.exception("call %s: %s failed to clean up", self.call_id, processor.name)
 
     def _arrived_upstream(self, frame: Frame) -> None:
         if isinstance(frame, EndRequestFrame):
@@ -135,10 +166,6 @@ class PipelineTask:
                 "call %s: ended by a fatal error in %s", self.call_id, frame.processor or "it"
             )
             self.cancel("error", close_code=1011)
-
-    def _arrived_downstream(self, frame: Frame) -> None:
-        if isinstance(frame, EndFrame):
-            self._finish()
 
 
 class _Source(FrameProcessor):
@@ -156,4 +183,5 @@ class _Sink(FrameProcessor):
         self._task = task
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
-        self._task._arrived_downstream(frame)
+        if isinstance(frame, EndFrame):
+            self._task._finish()

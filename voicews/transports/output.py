@@ -66,6 +66,8 @@ class OutputTransport(FrameProcessor):
     ) -> None:
         super().__init__(name=name or "output")
         self._params = params
+        self._enabled = params.audio_out_enabled
+        self._reshapes = packet_size is not None or params.audio_out_volume != 1.0
         self._serializer = serializer
         self._packet_size = packet_size
         self._on_ended = on_ended
@@ -75,6 +77,7 @@ class OutputTransport(FrameProcessor):
         self._head_offset = 0
         self._rate = params.audio_out_sample_rate or 24000
         self._channels = params.audio_out_channels
+        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
         self._resampler: Resampler | None = None
         self._resampler_format = (0, 0)
         self._packets = bytearray()
@@ -156,10 +159,11 @@ class OutputTransport(FrameProcessor):
             or self._serializer.sample_rate
             or frame.audio_out_sample_rate
         )
+        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
         self.push_frame(frame)
 
     def _play(self, frame: OutputAudioRawFrame) -> None:
-        if not self._params.audio_out_enabled or self._ending:
+        if not self._enabled or self._ending:
             return
         self._queued_bytes += len(frame.audio)
         if self._queued_bytes > MAX_QUEUED_BYTES:
@@ -247,11 +251,11 @@ class OutputTransport(FrameProcessor):
         if self._writer is None or self._loop is None:
             return
         now = self._loop.time()
-        queue = self._queue
+        queue, pacer = self._queue, self._pacer
         while queue:
             frame = queue[0]
             if type(frame) is OutputAudioRawFrame:
-                if self._pacer.due_at() > now:
+                if pacer.playhead - pacer.lead_secs > now:
                     break
                 self._send_next_chunk(frame, now)
             elif isinstance(frame, MarkFrame):
@@ -287,7 +291,10 @@ class OutputTransport(FrameProcessor):
             self._queued_bytes -= len(pcm)
         if rate != self._rate or channels != self._channels:
             pcm = self._convert(pcm, rate, channels)
-        self._send_audio(pcm, now)
+        if self._reshapes:
+            self._send_audio(pcm, now)
+        elif pcm:
+            self._send_packet(pcm, now)
         if not self._speaking:
             self._speaking = True
             self.push_frame(BotStartedSpeakingFrame(), Direction.UPSTREAM)
@@ -328,7 +335,7 @@ class OutputTransport(FrameProcessor):
 
     def _send_packet(self, pcm: bytes, now: float) -> None:
         assert self._writer is not None
-        duration_ns = len(pcm) * NS_PER_SEC // (BYTES_PER_SAMPLE * self._channels * self._rate)
+        duration_ns = len(pcm) * NS_PER_SEC // self._bytes_per_sec
         audio = pcm
         if self._params.add_wav_header:
             audio = wrap_wav(pcm, self._rate, self._channels)

@@ -88,7 +88,7 @@ class SocketWriter:
         self._scheduled = None
         if self._writing is not None or self.error is not None:
             return
-        self._writing = asyncio.current_task()
+        self._writing = asyncio.current_task(self._loop)
         try:
             while self._urgent or self._pending:
                 data = self._urgent.popleft() if self._urgent else self._pending.popleft()

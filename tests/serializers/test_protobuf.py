@@ -124,9 +124,7 @@ class TestSerialize:
         "kind", [OutputTransportMessageFrame, OutputTransportMessageUrgentFrame]
     )
     def test_messages(self, kind: Any) -> None:
-        assert json.loads(encode(kind({"a": [1, None, "ü"]})).message.data) == {
-            "a": [1, None, "ü"]
-        }
+        assert json.loads(encode(kind({"a": [1, None, "ü"]})).message.data) == {"a": [1, None, "ü"]}
 
     def test_pong(self) -> None:
         assert json.loads(encode(PongFrame("7")).message.data) == {

@@ -1,0 +1,128 @@
+"""Vonage Voice API WebSocket endpoints.
+
+Source: developer.vonage.com/voice/voice-api/concepts/websockets.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from voicews.audio.codecs import Codec, get_codec
+from voicews.exceptions import InvalidMessage
+from voicews.frames import (
+    CallStartedFrame,
+    Frame,
+    InterruptionFrame,
+    MarkFrame,
+    MarkPlayedFrame,
+    OutputAudioRawFrame,
+)
+from voicews.serializers.telephony import (
+    StreamState,
+    TelephonySerializer,
+    clip,
+    decode_audio,
+    decode_dtmf,
+    parse_json,
+    read_parameters,
+    to_json,
+)
+
+SAMPLE_RATES: Final = (8000, 16000, 24000)
+#: Every message of audio to Vonage is one frame of exactly this length.
+PACKETS_PER_SEC: Final = 50
+
+_CONTENT_TYPE = re.compile(r"audio/l16\s*;\s*rate=(\d{4,5})", re.IGNORECASE)
+_OWN_FIELDS = frozenset(["event", "content-type", "headers"])
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class VonageSerializer(TelephonySerializer):
+    """Audio in binary messages, L16 little-endian at the rate of our NCCO; events in JSON.
+
+    The socket's end is the stream's end: there is no event for it. The call's id and everything
+    else about the call is what the NCCO put into the endpoint's `headers`.
+    """
+
+    provider = "vonage"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set_rate(16000)
+
+    @property
+    def _send_codec(self) -> Codec:
+        return self._codec
+
+    def _set_rate(self, sample_rate: int) -> None:
+        self._codec = get_codec("L16", sample_rate)
+        self.sample_rate = sample_rate
+        self.packet_bytes = sample_rate // PACKETS_PER_SEC * 2
+
+    def serialize(self, frame: Frame) -> str | bytes | None:
+        if self.state is not StreamState.STARTED:
+            return None
+        if type(frame) is OutputAudioRawFrame:
+            return self._packet(self._encode(frame))
+        if isinstance(frame, MarkFrame):
+            return to_json({"action": "notify", "payload": {"mark": frame.name}})
+        if isinstance(frame, InterruptionFrame):
+            return '{"action":"clear"}'
+        return None
+
+    def _packet(self, pcm: bytes) -> bytes:
+        size = self.sample_rate // PACKETS_PER_SEC * 2
+        if len(pcm) > size:
+            raise ValueError(
+                f"audio for Vonage: expected packets of {size} bytes, found {len(pcm)}"
+            )
+        return pcm.ljust(size, b"\0")
+
+    def deserialize(self, data: str | bytes) -> Frame | None:
+        if isinstance(data, bytes):
+            return decode_audio(self._codec, data) if self._accepts() else None
+        message = parse_json(_decoder, data)
+        event = message.get("event")
+        if event == "websocket:connected":
+            return self._start_stream(message)
+        if event == "websocket:dtmf":
+            return decode_dtmf(str(message.get("digit"))) if self._accepts() else None
+        if event == "websocket:notify":
+            return self._played(message.get("payload")) if self._accepts() else None
+        if event == "websocket:disconnected":
+            return self._end() if self._accepts() else None
+        if not isinstance(event, str):
+            raise InvalidMessage("expected a string as `event`")
+        if event != "websocket:cleared":
+            self.unknown_events += 1
+        return None
+
+    def _played(self, payload: object) -> MarkPlayedFrame | None:
+        mark = payload.get("mark") if isinstance(payload, dict) else None
+        # A project may send notifications of its own.
+        return MarkPlayedFrame(mark) if isinstance(mark, str) else None
+
+    def _start_stream(self, message: dict[str, Any]) -> CallStartedFrame:
+        content_type = _CONTENT_TYPE.fullmatch(str(message.get("content-type")).strip())
+        rate = int(content_type[1]) if content_type else 0
+        if rate not in SAMPLE_RATES:
+            raise InvalidMessage("expected a content-type of audio/l16;rate=8000, 16000 or 24000")
+        # Beside the event in today's messages, in an object of their own in older ones.
+        flat = {name: value for name, value in message.items() if name not in _OWN_FIELDS}
+        parameters = read_parameters(message.get("headers")) | read_parameters(flat)
+        frame = CallStartedFrame(
+            provider=self.provider,
+            call_id=clip(parameters.get("call_uuid", "")),
+            from_number=parameters.get("from", ""),
+            to_number=parameters.get("to", ""),
+            parameters=parameters,
+            encoding="L16",
+            sample_rate=rate,
+        )
+        self._start(frame)
+        self._set_rate(rate)
+        return frame

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 Audio = bytes | Pcm | AudioRawFrame
 
+#: A handler that was cancelled gets so long (seconds) to give in; the end goes on without it then.
+HANDLER_STOP_TIMEOUT_SECS = 2.0
+
 
 class Playback:
     """What `Bot.play` returns: await it to go on when the user has heard it, or was interrupted.
@@ -107,7 +110,7 @@ class _Lane:
         self._waiting.clear()
         self.cancel_current()
         if self._worker is not None:
-            await asyncio.wait([self._worker])
+            await asyncio.wait([self._worker], timeout=HANDLER_STOP_TIMEOUT_SECS)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -271,8 +274,7 @@ class Bot(FrameProcessor):
 
     async def cleanup(self) -> None:
         self._over = True
-        for lane in (self._turns, self._events, self._audio):
-            await lane.stop()
+        await asyncio.gather(*(lane.stop() for lane in (self._turns, self._events, self._audio)))
         for playback in self._playbacks.values():
             playback._finish(0.0, interrupted=True)
         self._playbacks.clear()

@@ -151,11 +151,19 @@ class PipelineTask:
 
     async def _clean_up(self) -> None:
         for processor in self._processors:
-            try:
-                async with asyncio.timeout(CLEANUP_TIMEOUT_SECS):
-                    await processor.cleanup()
-            except Exception:
-                logger.exception("call %s: %s failed to clean up", self.call_id, processor.name)
+            # A timeout around it would wait for one that won't be cancelled.
+            cleaning = asyncio.ensure_future(processor.cleanup())
+            done, _ = await asyncio.wait([cleaning], timeout=CLEANUP_TIMEOUT_SECS)
+            error: BaseException | None = None
+            if not done:
+                cleaning.cancel()
+                error = TimeoutError(f"not done in {CLEANUP_TIMEOUT_SECS:g} s")
+            elif not cleaning.cancelled():
+                error = cleaning.exception()
+            if error is not None:
+                logger.error(
+                    "call %s: %s failed to clean up", self.call_id, processor.name, exc_info=error
+                )
 
     def _arrived_upstream(self, frame: Frame) -> None:
         if isinstance(frame, EndRequestFrame):

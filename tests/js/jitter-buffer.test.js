@@ -84,13 +84,26 @@ test("a pause between two utterances is no under-run", () => {
   push(marked, 100);
   const silent = new JitterBuffer(RATE);
   push(silent, 100);
-  pull(silent, 600);
+  pull(silent, 1200);
   push(silent, 100);
   for (const buffer of [marked, silent]) {
     pull(buffer, 50);
     assert.equal(buffer.underruns, 0);
     assert.equal(buffer.concealedMs, 0);
   }
+});
+
+test("where ends are announced, a long gap without one is an under-run", () => {
+  const buffer = new JitterBuffer(RATE);
+  push(buffer, 60);
+  buffer.end();
+  pull(buffer, 3000);
+  push(buffer, 60);
+  pull(buffer, 3060);
+  push(buffer, 100);
+  pull(buffer, 20);
+  assert.equal(buffer.underruns, 1);
+  assert(Math.abs(buffer.concealedMs - 3000) <= 64, `${buffer.concealedMs} ms`);
 });
 
 test("the end may be announced after the buffer ran dry", () => {

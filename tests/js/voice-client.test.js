@@ -105,7 +105,7 @@ test("the connect endpoint is asked first, and what it says is told", async () =
 
 test("a socket that closes before the bot is ready rejects connect, and is not tried again", async () => {
   for (const [code, expected] of /** @type {const} */ ([
-    [1006, "connection-lost"], [1008, "not-allowed"], [1013, "busy"], [1000, "connection-lost"],
+    [1006, "connect-failed"], [1008, "not-allowed"], [1013, "busy"], [1000, "connect-failed"],
   ])) {
     const call = fakeCall();
     const connected = call.client.connect(PARAMS);

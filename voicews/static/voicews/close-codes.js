@@ -64,14 +64,22 @@ export function mayReconnectAfter(code) {
 }
 
 /**
+ * What to say of the codes that say nothing, by how far the call had come.
+ * @type {Record<"connecting" | "opened" | "ready", [string, string]>}
+ */
+const UNEXPLAINED = {
+  connecting: [ErrorCode.CONNECT_FAILED, "The server can't be reached."],
+  opened: [ErrorCode.CONNECT_FAILED, "The server ended the call before it began."],
+  ready: [ErrorCode.CONNECTION_LOST, "The connection to the server was lost."],
+};
+
+/**
  * @param {number} closeCode
- * @param {string} [reason]
+ * @param {string} reason
+ * @param {keyof typeof UNEXPLAINED} progress
  * @returns {VoiceError} fatal; the server's reason is kept in `reason`
  */
-export function closeError(closeCode, reason = "") {
-  const [code, message] = MEANINGS[closeCode] ?? [
-    ErrorCode.CONNECTION_LOST,
-    "The connection to the server was lost.",
-  ];
+export function closeError(closeCode, reason, progress) {
+  const [code, message] = MEANINGS[closeCode] ?? UNEXPLAINED[progress];
   return new VoiceError(code, message, { reason, closeCode, fatal: true });
 }

@@ -12,8 +12,11 @@ const CALM_MS = 10_000;
 /** Bounds the memory of a server that sends much faster than real time. */
 const MAX_BUFFERED_MS = 60_000;
 const FADE_MS = 5;
-/** Audio that goes on within this time after running dry was late; later audio is a new utterance. */
-const UNDERRUN_WINDOW_MS = 300;
+/**
+ * With a server that never says when an utterance ends, audio that goes on within this time after
+ * running dry was late, and later audio is a new utterance.
+ */
+const UNDERRUN_WINDOW_MS = 1000;
 
 /**
  * @typedef {object} Chunk
@@ -66,6 +69,8 @@ export class JitterBuffer {
   #dry = Infinity;
   #late = false;
   #ended = false;
+  /** Whether the server says when utterances end. */
+  #endsAreMarked = false;
   #fadeIn = 0;
   #fadeOut = 0;
   /** Where the bridging fade starts from: the last sample of each channel. */
@@ -106,6 +111,7 @@ export class JitterBuffer {
   /** The utterance is complete: what is there gets played, and running dry afterwards is no fault. */
   end() {
     this.#ended = true;
+    this.#endsAreMarked = true;
     if (this.#state === "idle") this.#dry = Infinity;
   }
 
@@ -158,7 +164,8 @@ export class JitterBuffer {
   #startBuffering() {
     this.#state = "buffering";
     this.#waited = 0;
-    this.#late = this.#dry / this.#samplesPerMs < UNDERRUN_WINDOW_MS;
+    const window = this.#endsAreMarked ? Infinity : UNDERRUN_WINDOW_MS;
+    this.#late = this.#dry / this.#samplesPerMs < window;
     if (this.#late) {
       this.underruns += 1;
       this.#calm = 0;

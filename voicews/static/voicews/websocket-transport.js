@@ -84,8 +84,11 @@ export class WebSocketTransport {
   #params = {};
   #token = "";
   #ready = false;
-  /** Whether the bot ever answered: before that, a lost connection is a failed one. */
-  #wasReady = false;
+  /**
+   * How far the call ever came: before the bot has answered, a lost connection is a failed one.
+   * @type {"connecting" | "opened" | "ready"}
+   */
+  #progress = "connecting";
   #extended = false;
   #policy;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -152,7 +155,8 @@ export class WebSocketTransport {
   async open(handlers, devices) {
     this.close("replaced by a new call");
     this.#handlers = handlers;
-    this.#ready = this.#wasReady = this.#extended = false;
+    this.#ready = this.#extended = false;
+    this.#progress = "connecting";
     this.#policy = new ReconnectPolicy(this.#options.reconnect);
     this.#micQueue = new MicQueue(this.recorderSampleRate);
     this.#liveness.rttMs = null;
@@ -198,7 +202,8 @@ export class WebSocketTransport {
    */
   ready({ extended, resumeToken }) {
     clearTimeout(this.#timer);
-    this.#ready = this.#wasReady = true;
+    this.#ready = true;
+    this.#progress = "ready";
     this.#extended = extended;
     if (resumeToken) this.#token = resumeToken;
     this.#policy.ready(performance.now());
@@ -228,7 +233,7 @@ export class WebSocketTransport {
       : new Uint8Array(pcm));
   }
 
-  /** The bot has finished an utterance. */
+  /** The bot has finished an utterance: what comes next is a new one, and not late. */
   endUtterance() {
     this.#audio?.endUtterance();
   }
@@ -248,15 +253,20 @@ export class WebSocketTransport {
 
   #openSocket() {
     const socket = new Socket(socketUrl(this.#params, this.#token), this.#serializer, {
-      onOpen: () => this.#handlers?.onOpen(),
+      onOpen: () => this.#onSocketOpen(),
       onFrame: (frame) => this.#onFrame(frame),
       onBadFrame: (bytes) => this.#countBad(bytes),
       onClose: (code, reason) => this.#onSocketClose(code, reason),
     });
     this.#socket = socket;
-    if (this.#wasReady) {
+    if (this.#progress === "ready") {
       this.#timer = setTimeout(() => socket.abandon("no answer in time"), RECONNECT_TRY_MS);
     }
+  }
+
+  #onSocketOpen() {
+    if (this.#progress === "connecting") this.#progress = "opened";
+    this.#handlers?.onOpen();
   }
 
   #leaveSocket() {
@@ -278,8 +288,10 @@ export class WebSocketTransport {
   #onSocketClose(code, reason) {
     this.#leaveSocket();
     this.#forgetSocket();
-    const error = closeError(code, reason);
-    const delayMs = this.#wasReady ? this.#policy.next(code, performance.now()) : null;
+    this.#audio?.endUtterance();
+    const error = closeError(code, reason, this.#progress);
+    const mayReturn = this.#progress === "ready";
+    const delayMs = mayReturn ? this.#policy.next(code, performance.now()) : null;
     if (delayMs === null) {
       if (this.#policy.tries > 0 && mayReconnectAfter(code)) {
         error.message += " Reconnecting failed.";

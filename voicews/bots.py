@@ -14,7 +14,7 @@ import asyncio
 import inspect
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from voicews.audio.pcm import BYTES_PER_SAMPLE, Pcm, mix_channels
@@ -46,11 +46,14 @@ from voicews.frames import (
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
+from voicews.pipeline.pipeline import Pipeline
 from voicews.pipeline.processor import FrameProcessor
+from voicews.pipeline.rtvi import RTVIProcessor
 from voicews.transports.params import ChannelsWebsocketParams
 
 if TYPE_CHECKING:
     from voicews.models import VoiceSession
+    from voicews.transports.base import BaseTransport
 
 Audio = bytes | Pcm | AudioRawFrame
 
@@ -158,6 +161,7 @@ class Bot(FrameProcessor):
         self._names = itertools.count()
         self._started = False
         self._over = False
+        self._moves_on = False
         self._end_reason = ""
         self._hears_audio = _overrides(self, "on_audio")
         self._hears_at_once = not inspect.iscoroutinefunction(self.on_audio)
@@ -186,6 +190,16 @@ class Bot(FrameProcessor):
             vad_analyzer=self.vad_analyzer(),
         )
 
+    def build_pipeline(
+        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
+    ) -> Pipeline:
+        """The processors of one call, this bot among them.
+
+        `bot_ready_extras()` is what the answer to a client's handshake says on top of the standard.
+        """
+        rtvi = RTVIProcessor(bot_ready_extras=bot_ready_extras)
+        return Pipeline([transport.input(), rtvi, self, transport.output()])
+
     # --- handlers -------------------------------------------------------------------------------
 
     def on_start(self) -> Awaitable[None] | None:
@@ -207,7 +221,23 @@ class Bot(FrameProcessor):
         """The user has pressed one of `0123456789*#ABCD`."""
 
     def on_end(self, reason: str) -> Awaitable[None] | None:
-        """The call is over; nothing that is played now would be heard. Once a call."""
+        """The call is over; nothing that is played now would be heard. Once a call.
+
+        Not called in a process that the call leaves for another one.
+        """
+
+    # --- going on in another process ------------------------------------------------------------
+
+    def save_state(self) -> Any:
+        """What another instance needs to go on with this call: a dict of JSON data.
+
+        Called when the client is gone, and before the call moves to another process; may be
+        async. A bot that saves nothing begins anew there.
+        """
+        return {}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `save_state` of another instance returned; `on_start` is not called."""
 
     # --- what it can do -------------------------------------------------------------------------
 
@@ -278,9 +308,29 @@ class Bot(FrameProcessor):
         for playback in self._playbacks.values():
             playback._finish(0.0, interrupted=True)
         self._playbacks.clear()
+        if self._moves_on:
+            return
         ended = self.on_end(self._end_reason)
         if inspect.isawaitable(ended):
             await ended
+
+    async def saved_state(self) -> dict[str, Any]:
+        """What `save_state` returns, whichever kind of function it is."""
+        state = self.save_state()
+        if inspect.isawaitable(state):
+            state = await state
+        if not isinstance(state, dict):
+            raise TypeError(f"expected save_state to return a dict, found {type(state).__name__}")
+        return state
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Be the instance that a call moved to."""
+        self._started = True
+        self.restore_state(state)
+
+    def moves_on(self) -> None:
+        """The call goes on in another process: its end here is not the call's."""
+        self._moves_on = True
 
     def _call(self, lane: _Lane, handler: Callable[..., Any], *args: Any) -> None:
         if inspect.iscoroutinefunction(handler):

@@ -18,7 +18,7 @@ from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.models import VoiceSession
 from voicews.origins import origin_allowed
 from voicews.permissions import may_connect
-from voicews.pipeline import Pipeline, PipelineTask, RTVIProcessor
+from voicews.pipeline import Pipeline, PipelineTask
 from voicews.sessions import admit, bot_ready_extras, live_sessions
 from voicews.transports import (
     ChannelsWebsocketParams,
@@ -146,8 +146,7 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         if bot is None:
             pipeline = self.build_pipeline(transport)
         else:
-            rtvi = RTVIProcessor(bot_ready_extras=self.bot_ready_extras())
-            pipeline = Pipeline([transport.input(), rtvi, bot, transport.output()])
+            pipeline = bot.build_pipeline(transport, self.bot_ready_extras())
         return PipelineTask(pipeline, call_id=call_id)
 
     def bot_ready_extras(self) -> Any:

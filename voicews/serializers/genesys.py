@@ -55,20 +55,9 @@ BINARY_BURST: Final = 25
 #: What an application may send by itself, and no answer of ours.
 _APPLICATION_TYPES = frozenset(["pause", "resume", "event", "reconnect", "disconnect"])
 
-_REQUEST_TYPES = frozenset(
-    [
-        "close",
-        "ping",
-        "update",
-        "paused",
-        "resumed",
-        "discarded",
-        "error",
-        "dtmf",
-        "playback_started",
-        "playback_completed",
-    ]
-)
+_REQUEST_TYPES = frozenset(["close", "ping", "update", "dtmf", "error", "paused", "resumed"])
+#: Known, and nothing that we would act on.
+_REPORT_TYPES = frozenset(["discarded", "playback_started", "playback_completed"])
 
 
 class _Message(msgspec.Struct):
@@ -234,7 +223,7 @@ class GenesysSerializer(TelephonySerializer):
         if kind == "open":
             return self._open(message)
         if kind not in _REQUEST_TYPES:
-            self.unknown_events += 1
+            self.unknown_events += kind not in _REPORT_TYPES
             return None
         if not self._accepts(message.id):
             return None
@@ -275,9 +264,7 @@ class GenesysSerializer(TelephonySerializer):
                 f"Genesys reports error {code if isinstance(code, int) else 'without a code'}",
                 processor=self.provider,
             )
-        # `discarded` and `playback_*` say nothing that we would act on.
-        if kind in ("paused", "resumed"):
-            self.is_paused = kind == "paused"
+        self.is_paused = kind == "paused"
         return None
 
     def _open(self, message: _Message) -> CallStartedFrame:

@@ -24,6 +24,7 @@ from voicews.transports import (
     ChannelsWebsocketParams,
     ChannelsWebsocketTransport,
     WebsocketServerTransport,
+    asgi,
 )
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.channels import ConsumerSocket
@@ -168,7 +169,7 @@ class VoiceConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
-        self.base_send = send
+        self.base_send = asgi.complete(send)
         code = 1006
         try:
             await receive()  # websocket.connect

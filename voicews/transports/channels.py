@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from voicews.frames import StartFrame
+from voicews.transports import asgi
 from voicews.transports.base import Connection
 from voicews.transports.params import ChannelsWebsocketParams
 from voicews.transports.server import WebsocketServerTransport
@@ -20,7 +21,7 @@ class ConsumerSocket:
     def __init__(self, consumer: AsyncWebsocketConsumer) -> None:
         self.websocket = consumer
         # Past the consumer's own send(): a layer less for each packet of audio.
-        self._send = consumer.base_send
+        self._send = asgi.complete(consumer.base_send)
 
     async def send(self, data: str | bytes) -> None:
         if isinstance(data, bytes):
@@ -29,9 +30,10 @@ class ConsumerSocket:
             await self._send({"type": "websocket.send", "bytes": None, "text": data})
 
     async def close(self, code: int, reason: str) -> None:
-        await self.websocket.close(code, reason)
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
+        asgi.break_off(self._send)
         abort = getattr(self.websocket, "abort", None)
         if abort is not None:
             abort()

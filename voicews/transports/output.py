@@ -71,6 +71,8 @@ class OutputTransport(FrameProcessor):
         self._serializer = serializer
         self._packet_size = packet_size
         self._on_ended = on_ended
+        #: Set when either a client or a cancel will come for certain: then the end waits for it.
+        self.awaits_client = False
         self._writer: SocketWriter | None = None
         self._queue: deque[Frame] = deque()
         self._queued_bytes = 0
@@ -221,15 +223,16 @@ class OutputTransport(FrameProcessor):
         self._ending = True
         self._end_frame = frame
         silence_secs = self._params.audio_out_end_silence_secs
-        if self._params.audio_out_enabled and silence_secs and self._writer is not None:
+        listens = self._writer is not None or self.awaits_client
+        if self._params.audio_out_enabled and silence_secs and listens:
             pcm = silence(silence_secs, self._rate, self._channels)
             self._queue.append(OutputAudioRawFrame(pcm, self._rate, self._channels))
         self._queue.append(frame)
-        if self._writer is None:
+        if listens:
+            self._pump()
+        else:
             self._queue.clear()
             self._finish(frame)
-        else:
-            self._pump()
 
     def _cancel(self, frame: CancelFrame) -> None:
         self._ending = True

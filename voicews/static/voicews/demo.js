@@ -3,7 +3,7 @@
  */
 
 import { Timeline } from "./demo-timeline.js";
-import { State, VoiceClient } from "./index.js";
+import { ErrorCode, State, VoiceClient } from "./index.js";
 import { levelMeter } from "./level-meter.js";
 
 /** @import { Entry } from "./demo-timeline.js" */
@@ -22,8 +22,11 @@ const STATE_TEXTS = {
   [State.READY]: "In a call",
   [State.RECONNECTING]: "Reconnecting…",
   [State.DISCONNECTING]: "Hanging up…",
-  [State.ERROR]: "Call failed",
+  [State.ERROR]: "Not in a call",
 };
+
+/** @type {ReadonlySet<string>} */
+const FROM_BOT = new Set([ErrorCode.BOT_ERROR, ErrorCode.REQUEST_FAILED]);
 
 /**
  * @template {HTMLElement} T
@@ -91,8 +94,9 @@ function showBanner(text) {
  * @returns {string}
  */
 function describe(error) {
-  const detail = error.reason && !error.message.includes(error.reason) ? ` (${error.reason})` : "";
-  return `${error.message}${detail}`;
+  // What the server says helps; a browser's own words for an error are for its console.
+  const fromServer = error.closeCode !== null || FROM_BOT.has(error.code);
+  return fromServer && error.reason ? `${error.message} (${error.reason})` : error.message;
 }
 
 function endUtterances() {
@@ -123,7 +127,7 @@ function showState(state) {
 /** @param {boolean} enabled */
 function showMic(enabled) {
   page.mute.setAttribute("aria-pressed", String(!enabled));
-  page.mute.textContent = enabled ? "Mute" : "Unmute";
+  page.mute.textContent = enabled ? "Mute" : "Muted";
   if (!enabled) localMeter(0);
 }
 

@@ -11,7 +11,7 @@ import { mayReconnectAfter } from "./close-codes.js";
  */
 
 /** Tries start from the beginning only after a connection that was good for this long. */
-const USEFUL_MS = 10_000;
+const USEFUL_MS = 3000;
 
 /** Counts the tries of one call. */
 export class ReconnectPolicy {

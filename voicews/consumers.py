@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 #: A socket that wants a session which another one holds must say something by then (seconds).
 FIRST_MESSAGE_TIMEOUT_SECS = 10.0
+#: A client that is turned away gets so long (seconds) to close its side.
+DROP_TIMEOUT_SECS = 1.0
 #: So often (messages) a busy socket lets others go first, and its allowance is looked at.
 FAIRNESS_MESSAGES = 64
 
@@ -63,6 +66,8 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         self.task: PipelineTask | None = None
         self._serving: asyncio.Task[Any] | None = None
         self._aborted = False
+        self._is_accepted = False
+        self._dropping: asyncio.Task[None] | None = None
 
     # --- what subclasses override ---------------------------------------------------------------
 
@@ -103,11 +108,17 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         bot = self.build_bot()
         params = self.transport_params(bot)
         self.check_origin(params.allowed_origins)
-        await self.accept()
         transport = ChannelsWebsocketTransport(self, params)
-        self.task = self.build_task(bot, transport, f"{id(self):x}")
-        self.task.start()
+        task = self.build_task(bot, transport, f"{id(self):x}")
+        await self.accept()
+        self.task = task
+        task.start()
         self.connection = transport.connection
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """Let the client in."""
+        await super().accept(*args, **kwargs)
+        self._is_accepted = True
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take one message."""
@@ -120,6 +131,8 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         if self.connection is not None:
             self.connection.disconnect(code)
         if self.task is not None:
+            # Also when one of the processors kept to itself that the client has left.
+            self.task.cancel("client left", code)
             await self.task.wait()
 
     # --- the machinery --------------------------------------------------------------------------
@@ -158,14 +171,21 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         """Close the socket; what comes from it until then is ignored. Does not wait."""
         if self.connection is not None:
             self.connection.drop(code, reason)
-        else:
-            self.abort()
+        elif self._dropping is None:
+            self._dropping = asyncio.get_running_loop().create_task(self._drop(code, reason))
 
     def abort(self) -> None:
         """Stop reading from the socket, and let go of it."""
         if self._serving is not None and not self._aborted:
             self._aborted = True
             self._serving.cancel()
+
+    async def _drop(self, code: int, reason: str) -> None:
+        with suppress(Exception):  # each server has its own for "the peer is gone"
+            async with asyncio.timeout(DROP_TIMEOUT_SECS):
+                await self.close(code, reason)
+        # The peer's answer ends the reading, and normally does so before this.
+        asyncio.get_running_loop().call_later(DROP_TIMEOUT_SECS, self.abort)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -200,7 +220,7 @@ class VoiceConsumer(AsyncWebsocketConsumer):
     async def _refuse(self, code: int, reason: str) -> None:
         # A page can't see why a handshake failed, so our own client asks to be let in and told.
         # Pipecat's would wait for ever behind an accepted handshake: it takes the HTTP 403.
-        if self.query.get("client") == ["voicews"]:
+        if not self._is_accepted and self.query.get("client") == ["voicews"]:
             await self.accept()
         await self.close(code, reason)
 
@@ -284,7 +304,11 @@ class SessionConsumer(VoiceConsumer):
             try:
                 self._transport.check_message(data or b"")
             except InvalidMessage as error:
-                await self.close(1007, str(error))
+                self.drop(1007, str(error))
+                self._transport = None
+                return
+            if self._transport.state is TransportState.CLOSED:
+                self.drop(1008, "the session has ended")
                 self._transport = None
                 return
             self._join(self._transport)
@@ -292,7 +316,10 @@ class SessionConsumer(VoiceConsumer):
 
     def _build(self) -> tuple[WebsocketServerTransport, PipelineTask]:
         bot = self.build_bot()
-        transport = WebsocketServerTransport(self.transport_params(bot))
+        params = self.transport_params(bot)
+        # Before there is a live session that waits for this client.
+        self.check_origin(params.allowed_origins)
+        transport = WebsocketServerTransport(params)
         return transport, self.build_task(bot, transport, str(self.session.pk))
 
     def _join(self, transport: WebsocketServerTransport) -> None:
@@ -301,7 +328,7 @@ class SessionConsumer(VoiceConsumer):
 
     def _check_joined(self) -> None:
         if self.connection is None:
-            self.abort()
+            self.drop(1008, "nothing was said")
 
 
 def load_bot(name: str) -> type[Bot]:

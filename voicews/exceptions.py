@@ -27,3 +27,16 @@ class NotAllowed(VoicewsError):
 
 class WriteTimeout(VoicewsError, TimeoutError):
     """A write to a peer made no progress for as long as the transport allows."""
+
+
+class ConnectFailed(VoicewsError, ConnectionError):
+    """Another server could not be reached, or refused the connection.
+
+    `status` is the HTTP status of its refusal, if it gave one; `permanent` says that trying again
+    would change nothing.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.permanent = permanent

@@ -8,6 +8,11 @@ All are sent with `sender=transport` and
 
 * `client_connected`, `client_disconnected`, `session_timeout`: `transport`, `websocket`
 * `websocket_ready`: `transport`
+* `connected`, `disconnected`: `transport`, `websocket`
+* `connection_failed`: `transport`, `error` (a `ConnectFailed`)
+* `reconnecting`: `transport`, `delay_secs`
+
+Those of a worker proxy are sent with `sender=worker` and `worker` in the place of `transport`.
 """
 
 from __future__ import annotations
@@ -25,22 +30,34 @@ client_connected = Signal()
 client_disconnected = Signal()
 session_timeout = Signal()
 websocket_ready = Signal()
+connected = Signal()
+disconnected = Signal()
+connection_failed = Signal()
+reconnecting = Signal()
 
 EVENTS: dict[str, Signal] = {
     "on_client_connected": client_connected,
     "on_client_disconnected": client_disconnected,
     "on_session_timeout": session_timeout,
     "on_websocket_ready": websocket_ready,
+    "on_connected": connected,
+    "on_disconnected": disconnected,
+    "on_connection_failed": connection_failed,
+    "on_reconnecting": reconnecting,
 }
 
 EventHandler = Callable[..., Awaitable[None] | None]
 
 
 class EventSource:
-    """Sends the events of one transport, in order, without making the sender wait."""
+    """Sends the events of one transport, in order, without making the sender wait.
 
-    def __init__(self, sender: object, names: frozenset[str]) -> None:
+    `role` is what receivers get the sender as: `transport` or `worker`.
+    """
+
+    def __init__(self, sender: object, names: frozenset[str], role: str = "transport") -> None:
         self._sender = sender
+        self._role = role
         self._names = names
         self._receivers: list[tuple[Signal, Callable[..., Any]]] = []
         self._waiting: deque[tuple[str, dict[str, Any], Callable[[], None] | None]] = deque()
@@ -92,7 +109,7 @@ class EventSource:
             while self._waiting:
                 name, arguments, then = self._waiting.popleft()
                 await EVENTS[name].asend_robust(
-                    sender=self._sender, transport=self._sender, **arguments
+                    sender=self._sender, **{self._role: self._sender}, **arguments
                 )
                 if then is not None:
                     then()
@@ -101,4 +118,4 @@ class EventSource:
 
 
 def _arguments(kwargs: dict[str, Any]) -> list[Any]:
-    return [kwargs[key] for key in ("transport", "websocket") if key in kwargs]
+    return [value for key, value in kwargs.items() if key not in {"signal", "sender"}]

@@ -1,9 +1,16 @@
 """Transports: the two ends of a pipeline, and the sockets behind them."""
 
 from voicews.transports.channels import ChannelsWebsocketTransport
+from voicews.transports.client import (
+    WebsocketClientCallbacks,
+    WebsocketClientSession,
+    WebsocketClientTransport,
+)
+from voicews.transports.dialing import ReconnectPolicy
 from voicews.transports.params import (
     ChannelsWebsocketParams,
     TransportParams,
+    WebsocketClientParams,
     WebsocketServerParams,
 )
 from voicews.transports.server import WebsocketServerTransport
@@ -11,7 +18,12 @@ from voicews.transports.server import WebsocketServerTransport
 __all__ = [
     "ChannelsWebsocketParams",
     "ChannelsWebsocketTransport",
+    "ReconnectPolicy",
     "TransportParams",
+    "WebsocketClientCallbacks",
+    "WebsocketClientParams",
+    "WebsocketClientSession",
+    "WebsocketClientTransport",
     "WebsocketServerParams",
     "WebsocketServerTransport",
 ]

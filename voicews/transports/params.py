@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from voicews.audio.vad import VADAnalyzer
 from voicews.exceptions import ConfigurationError
 from voicews.serializers.base import FrameSerializer
+from voicews.transports.dialing import ReconnectPolicy
 
 #: The rates (Hz) that audio may have: a resampler is designed for each pair of them that occurs,
 #: so the set must be small, whatever a peer says.
@@ -154,6 +155,36 @@ class WebsocketServerParams(TransportParams):
             raise ConfigurationError(
                 "expected fixed_audio_packet_size to hold whole 16-bit samples of "
                 f"{self.audio_out_channels} channel(s), found {size}"
+            )
+
+
+@dataclass(kw_only=True)
+class WebsocketClientParams(TransportParams):
+    """For the transport that connects out."""
+
+    add_wav_header: bool = True
+    #: HTTP headers of the handshake.
+    additional_headers: Mapping[str, str] | None = None
+    #: How long (seconds) the server gets to let us in.
+    open_timeout_secs: float = 10.0
+    #: The server is pinged this often (seconds), and lost if its answer takes longer; None: never.
+    ping_interval_secs: float | None = 20.0
+    #: How long (seconds) the server gets to answer a close.
+    ws_close_timeout: float = 0.5
+    #: A longer message closes the socket with 1009.
+    max_message_bytes: int = 1024 * 1024
+    #: When to connect again; None: a call whose socket is lost is over.
+    reconnect: ReconnectPolicy | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("open_timeout_secs", "ping_interval_secs", "ws_close_timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"expected {name} > 0, found {value}")
+        if self.max_message_bytes < 1:
+            raise ConfigurationError(
+                f"expected max_message_bytes >= 1, found {self.max_message_bytes}"
             )
 
 

@@ -1,0 +1,304 @@
+"""The client transport: connects out to another voice server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from voicews.exceptions import ConnectFailed, InvalidState
+from voicews.frames import StartFrame
+from voicews.transports.base import BaseTransport, Connection, TransportState
+from voicews.transports.dialing import FINAL_CLOSE_CODES, Backoff, check_websocket_url, dial
+from voicews.transports.params import WebsocketClientParams
+from voicews.transports.writer import MAX_PENDING_BYTES, Socket
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WebsocketClientCallbacks:
+    """What a `WebsocketClientSession` reports: each is awaited before it reads on."""
+
+    on_connected: Callable[[ClientConnection], Awaitable[None]]
+    on_disconnected: Callable[[ClientConnection], Awaitable[None]]
+    on_message: Callable[[ClientConnection, str | bytes], Awaitable[None]]
+
+
+class ClientSocket:
+    """A `websockets` connection, as a transport sees it."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self.websocket = websocket
+        self.send = websocket.send
+
+    async def close(self, code: int, reason: str) -> None:
+        # The limit is on the wire's bytes: 123, whatever the reason's alphabet.
+        await self.websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
+
+    def abort(self) -> None:
+        self.websocket.transport.abort()
+
+
+class WebsocketClientSession:
+    """One socket for however many ends want it.
+
+    The first that connects opens it, whoever comes meanwhile waits for the same; it is closed when
+    the last lets go. A socket that is lost holds nobody any more: the next to connect opens
+    another.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        params: WebsocketClientParams,
+        callbacks: WebsocketClientCallbacks,
+        transport_name: str = "",
+    ) -> None:
+        self._uri = check_websocket_url(uri, "uri")
+        self._params = params
+        self._callbacks = callbacks
+        self._name = transport_name or type(self).__name__
+        self._websocket: ClientConnection | None = None
+        self._holders = 0
+        self._opening: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting_bytes = 0
+
+    async def connect(self) -> None:
+        """Hold the socket, and open it if nobody has. Raises `ConnectFailed`."""
+        if self._websocket is None and self._opening is None:
+            self._holders = 0
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        self._holders += 1
+        if self._opening is not None:
+            opening = self._opening
+            try:
+                # Shielded: one who gives up waiting leaves the others their socket.
+                await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await self._let_go(opening)
+                raise
+
+    async def disconnect(self) -> None:
+        """Let go of the socket; the last one closes it. Does nothing when nobody holds it."""
+        if self._holders:
+            await self._let_go(self._opening)
+
+    async def send(self, message: str | bytes) -> bool:
+        """Send one message; True once it is with the operating system.
+
+        False if there is no socket, or it takes no more: the server has read nothing for
+        `audio_out_write_timeout_secs`, or more than 4 MiB already wait for it.
+        """
+        websocket = self._websocket
+        if websocket is None or self._waiting_bytes + len(message) > MAX_PENDING_BYTES:
+            return False
+        self._waiting_bytes += len(message)
+        try:
+            async with asyncio.timeout(self._params.audio_out_write_timeout_secs):
+                await websocket.send(message)
+        except TimeoutError:
+            logger.info("%s: the server reads nothing, the socket is given up", self._name)
+            websocket.transport.abort()
+            return False
+        except ConnectionClosed:
+            return False
+        finally:
+            self._waiting_bytes -= len(message)
+        return True
+
+    @property
+    def is_connected(self) -> bool:
+        return self._websocket is not None and self._websocket.state is State.OPEN
+
+    @property
+    def is_closing(self) -> bool:
+        return self._websocket is not None and self._websocket.state is State.CLOSING
+
+    async def _open(self) -> None:
+        try:
+            params = self._params
+            websocket = await dial(
+                self._uri,
+                headers=params.additional_headers,
+                open_timeout_secs=params.open_timeout_secs,
+                close_timeout_secs=params.ws_close_timeout,
+                ping_interval_secs=params.ping_interval_secs,
+                max_message_bytes=params.max_message_bytes,
+            )
+        finally:
+            self._opening = None
+        self._websocket = websocket
+        self._reader = asyncio.get_running_loop().create_task(self._read(websocket))
+
+    async def _let_go(self, opening: asyncio.Task[None] | None) -> None:
+        self._holders -= 1
+        if self._holders > 0:
+            return
+        if opening is not None and not opening.done():
+            opening.cancel()
+            return
+        websocket, reader = self._websocket, self._reader
+        if websocket is not None:
+            await websocket.close()
+        if reader is not None and reader is not asyncio.current_task():
+            # A callback may be waiting for what will not come any more.
+            await asyncio.wait([reader], timeout=self._params.ws_close_timeout)
+            reader.cancel()
+
+    async def _read(self, websocket: ClientConnection) -> None:
+        try:
+            await self._report(self._callbacks.on_connected(websocket))
+            async for message in websocket:
+                await self._report(self._callbacks.on_message(websocket, message))
+        except ConnectionClosed:
+            pass  # the close code tells
+        finally:
+            self._websocket = None
+            self._holders = 0
+        await self._report(self._callbacks.on_disconnected(websocket))
+
+    async def _report(self, callback: Awaitable[None]) -> None:
+        try:
+            await callback
+        except Exception:
+            # A failing callback must not cost the call its socket.
+            logger.exception("%s: a callback failed", self._name)
+
+
+class WebsocketClientTransport(BaseTransport):
+    """Connects a pipeline to the voice server at `uri` (`ws://` or `wss://`) when it starts.
+
+    Without `params.reconnect` the call is over when the socket is lost, and when it can't be
+    opened. With it, the transport connects again; meanwhile what there is to say waits. It gives
+    up when the policy says so, on a close with 1000, 1008, 4000, 4001 or 4002, and on an HTTP 4xx
+    that means it.
+
+    To have a refused connection as an exception, `await transport.open()` before the task starts.
+
+    Events: `on_connected`, `on_disconnected` (transport, websocket), `on_connection_failed`
+    (transport, error), `on_reconnecting` (transport, delay_secs).
+    """
+
+    events: ClassVar[frozenset[str]] = frozenset(
+        ["on_connected", "on_disconnected", "on_connection_failed", "on_reconnecting"]
+    )
+
+    def __init__(
+        self,
+        uri: str,
+        params: WebsocketClientParams | None = None,
+        *,
+        input_name: str | None = None,
+        output_name: str | None = None,
+    ) -> None:
+        params = params or WebsocketClientParams()
+        super().__init__(
+            params,
+            close_timeout_secs=params.ws_close_timeout,
+            input_name=input_name,
+            output_name=output_name,
+        )
+        self.session = WebsocketClientSession(
+            uri,
+            params,
+            WebsocketClientCallbacks(
+                on_connected=self._socket_opened,
+                on_disconnected=self._socket_lost,
+                on_message=self._message_received,
+            ),
+            type(self).__name__,
+        )
+        # What is said before the server has let us in is not lost, not even a whole short call.
+        self._output.awaits_client = True
+        self._backoff = None if params.reconnect is None else Backoff(params.reconnect)
+        self._dialing: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
+        self._client: Connection | None = None
+        self._connected_at = 0.0
+
+    async def open(self) -> None:
+        """Connect now, before the pipeline starts. Raises `ConnectFailed`."""
+        if self._started.is_set():
+            raise InvalidState("expected a pipeline that has not started, found one that has")
+        await self.session.connect()
+
+    # --- from the pipeline ----------------------------------------------------------------------
+
+    def _pipeline_started(self, frame: StartFrame) -> None:
+        self._started.set()
+        if not self.session.is_connected:
+            self._dial_after(None)
+
+    def _closed(self) -> None:
+        if self._dialing is not None and self._dialing is not asyncio.current_task():
+            self._dialing.cancel()
+        super()._closed()
+
+    # --- from the session -----------------------------------------------------------------------
+
+    async def _socket_opened(self, websocket: ClientConnection) -> None:
+        # Nothing is read until this returns: the server's first words wait for the pipeline.
+        await self._started.wait()
+        # Its work is done, even if it has yet to notice: cancelling it now would close this socket.
+        self._dialing = None
+        self._connected_at = asyncio.get_running_loop().time()
+        if self.state is not TransportState.WAITING:
+            websocket.transport.abort()
+            return
+        self._client = self.connect(ClientSocket(websocket))
+        self._events.send("on_connected", websocket=websocket)
+
+    async def _message_received(self, websocket: ClientConnection, message: str | bytes) -> None:
+        if self._client is not None:
+            await self._client.receive(message)
+
+    async def _socket_lost(self, websocket: ClientConnection) -> None:
+        if self._client is not None:
+            self._client.disconnect(websocket.close_code or 1006)
+
+    # --- life cycle -----------------------------------------------------------------------------
+
+    def _client_left(self, socket: Socket, code: int) -> None:
+        self._client = None
+        self._events.send("on_disconnected", websocket=socket.websocket)
+        if self.state is not TransportState.WAITING:
+            return
+        lasted = asyncio.get_running_loop().time() - self._connected_at
+        delay = None
+        if self._backoff is not None and code not in FINAL_CLOSE_CODES:
+            delay = self._backoff.next_delay(lasted)
+        if delay is None:
+            self.request_end("the server left", code)
+        else:
+            self._dial_after(delay)
+
+    def _dial_after(self, delay_secs: float | None) -> None:
+        self._dialing = asyncio.get_running_loop().create_task(self._dial(delay_secs))
+
+    async def _dial(self, delay_secs: float | None) -> None:
+        """Try until the server lets us in, or there is no point any more."""
+        while True:
+            if delay_secs is not None:
+                self._events.send("on_reconnecting", delay_secs=delay_secs)
+                await asyncio.sleep(delay_secs)
+            try:
+                await self.session.connect()
+            except ConnectFailed as error:
+                self._events.send("on_connection_failed", error=error)
+                delay_secs = None
+                if self._backoff is not None and not error.permanent:
+                    delay_secs = self._backoff.next_delay()
+                if delay_secs is None:
+                    logger.warning("call %s: %s", self._input.call_id, error)
+                    self.request_end("could not connect", 1006)
+                    return
+            else:
+                return

@@ -292,6 +292,8 @@ if (typeof AudioContext === "undefined" || !("setSinkId" in AudioContext.prototy
   page.speakers.disabled = true;
   page.speakerNote.hidden = false;
 }
+// For the browser's console: voiceClient.stats, voiceClient.remoteStream.
+Object.assign(globalThis, { voiceClient: client });
 page.call.disabled = false;
 showState(client.state);
 void showDevices();

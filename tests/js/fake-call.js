@@ -2,11 +2,16 @@
  * A WebSocket and audio devices that a test controls, and a client that uses them.
  */
 
+import { webcrypto } from "node:crypto";
+
 import { ProtobufFrameSerializer } from "../../voicews/static/voicews/protobuf-frame-serializer.js";
 import { VoiceClient } from "../../voicews/static/voicews/voice-client.js";
 import { WebSocketTransport } from "../../voicews/static/voicews/websocket-transport.js";
 
 /** @import { Frame } from "../../voicews/static/voicews/protobuf-frame-serializer.js" */
+
+// Node 18 has it, but not as a global.
+if (!globalThis.crypto) Object.assign(globalThis, { crypto: webcrypto });
 
 const codec = new ProtobufFrameSerializer();
 

@@ -8,7 +8,12 @@ const REAL = {
   setInterval: globalThis.setInterval,
   clearInterval: globalThis.clearInterval,
 };
-const realNow = performance.now.bind(performance);
+const realPerformance = globalThis.performance;
+
+/** @param {{ now: () => number }} value */
+function setPerformance(value) {
+  Object.defineProperty(globalThis, "performance", { value, configurable: true, writable: true });
+}
 
 /** Lets everything run that waits for promises only. */
 export function settle() {
@@ -36,13 +41,13 @@ export class FakeClock {
       clearTimeout: stop,
       clearInterval: stop,
     });
-    performance.now = () => this.now;
+    setPerformance({ now: () => this.now });
     return this;
   }
 
   uninstall() {
     Object.assign(globalThis, REAL);
-    performance.now = realNow;
+    setPerformance(realPerformance);
   }
 
   get pending() {

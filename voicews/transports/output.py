@@ -7,7 +7,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from voicews.audio.pcm import BYTES_PER_SAMPLE, mix_channels, scale, silence
+from voicews.audio.pcm import (
+    BYTES_PER_SAMPLE,
+    check_sample_rate,
+    check_whole_frames,
+    mix_channels,
+    scale,
+    silence,
+)
 from voicews.audio.resampling import Resampler
 from voicews.audio.wav import wrap_wav
 from voicews.frames import (
@@ -82,6 +89,7 @@ class OutputTransport(FrameProcessor):
         self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
         self._resampler: Resampler | None = None
         self._resampler_format = (0, 0)
+        self._known_format = (0, 0)
         self._packets = bytearray()
         self._pacer = Pacer(params.audio_out_lead_secs)
         self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
@@ -89,6 +97,7 @@ class OutputTransport(FrameProcessor):
         self._speaking = False
         self._ending = False
         self._end_frame: EndFrame | None = None
+        self._end_silence: OutputAudioRawFrame | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -114,18 +123,25 @@ class OutputTransport(FrameProcessor):
         """Send a frame past the play queue, if the protocol has a message for it."""
         if self._writer is None:
             return
-        data = self._serializer.serialize(frame)
+        try:
+            data = self._serializer.serialize(frame)
+        except Exception as error:  # noqa: BLE001 - a project's own serializer, or its data
+            # Whatever comes after it in the queue must go on.
+            self.report_exception(error, f"to serialize {type(frame).__name__}")
+            return
         if data is not None:
             self._writer.put(data, urgent=urgent)
 
     def acknowledge_mark(self, name: str) -> None:
         """The client says that it has played up to the mark `name`."""
         self._push_played(self._playout.acknowledge(name))
+        self._end_if_played()
 
     def report_playback(self, pts: int, state: str) -> None:
         """The client says that it has played up to `pts` (ns)."""
         if self._loop is not None:
             self._push_played(self._playout.report(pts, state, self._sent_pts, self._loop.time()))
+            self._end_if_played()
 
     # --- from the pipeline ----------------------------------------------------------------------
 
@@ -167,6 +183,14 @@ class OutputTransport(FrameProcessor):
     def _play(self, frame: OutputAudioRawFrame) -> None:
         if not self._enabled or self._ending:
             return
+        if (frame.sample_rate, frame.num_channels) != self._known_format:
+            check_sample_rate(frame.sample_rate)
+            mix_channels(b"", frame.num_channels, self._channels)
+            self._known_format = (frame.sample_rate, frame.num_channels)
+        if len(frame.audio) % (BYTES_PER_SAMPLE * frame.num_channels):
+            check_whole_frames(frame.audio, frame.num_channels)
+        if not frame.audio:
+            return
         self._queued_bytes += len(frame.audio)
         if self._queued_bytes > MAX_QUEUED_BYTES:
             self._queued_bytes -= len(frame.audio)
@@ -204,7 +228,9 @@ class OutputTransport(FrameProcessor):
             self._writer.drop_pending()
             self.send(frame)
         cut = self._playout.interrupt(utterances, self._sent_pts, self._pacer.ahead_secs(now), now)
-        self._pacer.flush(now)
+        # The peer's buffer is empty too: another interruption right now would find nothing.
+        self._pacer.flush(now - PEER_BUFFER_SECS)
+        self._stop_timer()
         self.push_frame(BotInterruptedFrame(), Direction.UPSTREAM)
         self._stop_speaking()
         self._push_played(cut)
@@ -226,7 +252,9 @@ class OutputTransport(FrameProcessor):
         listens = self._writer is not None or self.awaits_client
         if self._params.audio_out_enabled and silence_secs and listens:
             pcm = silence(silence_secs, self._rate, self._channels)
-            self._queue.append(OutputAudioRawFrame(pcm, self._rate, self._channels))
+            self._end_silence = OutputAudioRawFrame(pcm, self._rate, self._channels)
+            self._queue.append(self._end_silence)
+            self._queued_bytes += len(pcm)
         self._queue.append(frame)
         if listens:
             self._pump()
@@ -241,6 +269,11 @@ class OutputTransport(FrameProcessor):
             self._writer.drop_pending()
         self._finish(frame)
 
+    def _end_if_played(self) -> None:
+        """The end may have waited for what the client has just told."""
+        if self._end_frame is not None:
+            self._pump()
+
     def _finish(self, frame: EndFrame | CancelFrame) -> None:
         self._end_frame = None
         self._stop_timer()
@@ -254,26 +287,28 @@ class OutputTransport(FrameProcessor):
         if self._writer is None or self._loop is None:
             return
         now = self._loop.time()
-        queue, pacer = self._queue, self._pacer
-        while queue:
-            frame = queue[0]
+        pacer = self._pacer
+        # Whoever sees what is pushed here may interrupt, and a write may fail: both change these.
+        while self._queue and self._writer is not None:
+            frame = self._queue[0]
             if type(frame) is OutputAudioRawFrame:
                 if pacer.playhead - pacer.lead_secs > now:
                     break
                 self._send_next_chunk(frame, now)
             elif isinstance(frame, MarkFrame):
-                queue.popleft()
+                self._queue.popleft()
                 self._end_utterance(frame, now)
                 self.send(frame, urgent=False)
             elif isinstance(frame, EndFrame):
                 self._send_last_packet(now)
-                if self._pacer.playhead > now or self._playout:
+                if self._pacer.playhead > now or self._playout or self._end_frame is None:
                     break
-                queue.popleft()
+                self._queue.popleft()
+                self._stop_speaking()
                 self._finish(frame)
                 return
             else:
-                queue.popleft()
+                self._queue.popleft()
                 self.send(frame, urgent=False)
                 self.push_frame(frame)
         self._schedule()
@@ -298,7 +333,7 @@ class OutputTransport(FrameProcessor):
             self._send_audio(pcm, now)
         elif pcm:
             self._send_packet(pcm, now)
-        if not self._speaking:
+        if not self._speaking and frame is not self._end_silence:
             self._speaking = True
             self.push_frame(BotStartedSpeakingFrame(), Direction.UPSTREAM)
 
@@ -313,6 +348,9 @@ class OutputTransport(FrameProcessor):
         return pcm
 
     def _end_utterance(self, mark: MarkFrame, now: float) -> None:
+        if not self._enabled:
+            self._push_played([PlayedFrame(mark.name, 0.0, interrupted=True)])
+            return
         if self._resampler is not None:
             self._send_audio(self._resampler.flush(), now)
         self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
@@ -328,24 +366,22 @@ class OutputTransport(FrameProcessor):
         self._packets += pcm
         size = self._packet_size
         whole = len(self._packets) - len(self._packets) % size
-        for start in range(0, whole, size):
-            self._send_packet(bytes(self._packets[start : start + size]), now)
+        packets = bytes(self._packets[:whole])
         del self._packets[:whole]
+        for start in range(0, whole, size):
+            self._send_packet(packets[start : start + size], now)
 
     def _send_last_packet(self, now: float) -> None:
         if self._packets and self._packet_size is not None:
             self._send_audio(bytes(self._packet_size - len(self._packets)), now)
 
     def _send_packet(self, pcm: bytes, now: float) -> None:
-        assert self._writer is not None
         duration_ns = len(pcm) * NS_PER_SEC // self._bytes_per_sec
         audio = pcm
         if self._params.add_wav_header:
             audio = wrap_wav(pcm, self._rate, self._channels)
         frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
-        data = self._serializer.serialize(frame)
-        if data is not None:
-            self._writer.put(data)
+        self.send(frame, urgent=False)
         self._sent_pts += duration_ns
         self._pacer.sent(duration_ns / NS_PER_SEC, now)
         self.push_frame(frame)
@@ -361,7 +397,7 @@ class OutputTransport(FrameProcessor):
         if self._timer is not None and not self._queue and not self._playout:
             return
         due = self._due_at()
-        if due is None or self._loop is None:
+        if due is None or self._loop is None or self._writer is None:
             return
         if self._timer is not None:
             if self._timer.when() <= due:
@@ -373,8 +409,10 @@ class OutputTransport(FrameProcessor):
         times = []
         playhead = self._pacer.playhead
         if self._queue:
-            ends = isinstance(self._queue[0], EndFrame)
-            times.append(playhead if ends else self._pacer.due_at())
+            if not isinstance(self._queue[0], EndFrame):
+                times.append(self._pacer.due_at())
+            elif not self._playout:
+                times.append(playhead)
         else:
             if self._speaking:
                 times.append(playhead + SPEECH_HOLD_SECS)

@@ -19,6 +19,7 @@ from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
 
 from voicews.exceptions import ConfigurationError
+from voicews.policy import Policy
 
 T = TypeVar("T")
 
@@ -67,6 +68,19 @@ def _seconds(value: object) -> float:
 
 def _seconds_or_none_at_all(value: object) -> float:
     return 0.0 if value == 0 and not isinstance(value, bool) else _seconds(value)
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"expected a whole number from 1 on, found {value!r}")
+    return value
+
+
+def _policy(value: object) -> str:
+    try:
+        return Policy(value).value
+    except ValueError:
+        raise ConfigurationError(f"expected 'replace' or 'reject', found {value!r}") from None
 
 
 def _origins(value: object) -> tuple[str, ...]:
@@ -150,6 +164,19 @@ class VoicewsSettings:
     RECONNECT_GRACE_SECS: float = _key(20.0, _seconds_or_none_at_all)
     # The longest that a session may last; None sets no limit.
     SESSION_TIMEOUT_SECS: float | None = _key(None, _optional(_seconds))
+    # How long a connected client may say nothing at all; None sets no limit.
+    IDLE_TIMEOUT_SECS: float | None = _key(None, _optional(_seconds))
+    # What becomes of a client that wants a session which another one holds: "replace" lets it in
+    # and closes the other with 4001; "reject" refuses it with 1013, unless the other is gone.
+    TAKEOVER: str = _key("replace", _policy)
+    # How long a server process may be silent before others may take its sessions over. It must be
+    # the same in all of them.
+    LEASE_SECS: float = _key(10.0, _seconds)
+    # Calls that a user may have at a time, and a server process; None sets no limit.
+    MAX_SESSIONS_PER_USER: int | None = _key(None, _optional(_count))
+    MAX_SESSIONS_PER_PROCESS: int | None = _key(None, _optional(_count))
+    # How long running calls may go on after a SIGTERM; then they move to another process.
+    DRAIN_TIMEOUT_SECS: float = _key(30.0, _seconds_or_none_at_all)
 
     def bot(self, name: str | None = None) -> BotSettings | None:
         """The bot of that name, or the default one; None when there is no such bot."""

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
 
+from voicews.addresses import valid_address
 from voicews.bots import Bot
 from voicews.conf import settings
-from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
+from voicews.exceptions import Busy, ConfigurationError, InvalidMessage, NotAllowed, Replaced
 from voicews.models import VoiceSession
 from voicews.origins import origin_allowed
 from voicews.permissions import may_connect
 from voicews.pipeline import Pipeline, PipelineTask
+from voicews.policy import Policy
 from voicews.sessions import admit, bot_ready_extras, live_sessions
+from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
+from voicews.sessions.process import Process, this_process
+from voicews.sessions.store import Answer, Client
+from voicews.sessions.takeover import Claimant
 from voicews.transports import (
     ChannelsWebsocketParams,
     ChannelsWebsocketTransport,
     WebsocketServerTransport,
     asgi,
 )
-from voicews.transports.base import Connection, TransportState
-from voicews.transports.channels import ConsumerSocket
+from voicews.transports.base import Connection
+from voicews.transports.server import REPLACED
 
 logger = logging.getLogger(__name__)
 
 #: A socket that wants a session which another one holds must say something by then (seconds).
 FIRST_MESSAGE_TIMEOUT_SECS = 10.0
+#: What it says while its claim is under way: enough for a greeting, not for audio.
+MAX_UNHEARD_MESSAGES = 64
 #: A client that is turned away gets so long (seconds) to close its side.
 DROP_TIMEOUT_SECS = 1.0
 #: So often (messages) a busy socket lets others go first, and its allowance is looked at.
@@ -210,6 +220,9 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         except NotAllowed as error:
             logger.info("socket refused: %s", error)
             await self._refuse(1008, str(error))
+        except Busy as error:
+            logger.warning("socket refused: %s", error)
+            await self._refuse(error.close_code, str(error))
         except Exception:
             logger.exception("socket refused: it could not be opened")
             await self._refuse(1011, "server error")
@@ -256,19 +269,36 @@ class SessionConsumer(VoiceConsumer):
     """The app's own socket: joins the session in its URL, if its token opens that.
 
     The session's pipeline outlives the socket: a client that lost it may come back within
-    `RECONNECT_GRACE_SECS`. A client that comes while another one is there replaces it with its
-    first valid message, so that a stray socket evicts nobody.
+    `RECONNECT_GRACE_SECS`, in whichever server process. A client that comes while another one is
+    there is considered at its first valid message, so that a stray socket evicts nobody; then
+    `takeover` decides.
     """
+
+    #: "replace" or "reject"; None takes the setting `TAKEOVER`.
+    takeover: ClassVar[str | None] = None
 
     session: VoiceSession
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._transport: WebsocketServerTransport | None = None
+        self._process: Process
+        self._claimant: Claimant
+        self._live: LiveSession | None = None
+        self._answer: Answer | None = None
+        self._candidate: tuple[Bot | None, SessionTransport] | None = None
+        self._transport: SessionTransport
+        self._claiming: asyncio.Task[None] | None = None
+        self._unheard: deque[str | bytes] = deque()
+        self._gone_code: int | None = None
 
     async def authorize(self) -> None:
+        """The token must open the session; a user who is logged in joins no other user's."""
         token = self.query.get("token", [None])[-1]
         self.session = await admit(self.scope["url_route"]["kwargs"]["session"], token)
+        user: Any = self.scope.get("user")
+        owner = self.session.user_id
+        if owner and user and user.is_authenticated and user.pk != owner:
+            raise NotAllowed("the session is another user's")
 
     def build_bot(self) -> Bot | None:
         """The bot that the session was made for."""
@@ -280,6 +310,8 @@ class SessionConsumer(VoiceConsumer):
         params = super().transport_params(bot)
         if params.session_timeout is None:
             params.session_timeout = settings.SESSION_TIMEOUT_SECS
+        if params.idle_timeout is None:
+            params.idle_timeout = settings.IDLE_TIMEOUT_SECS
         if params.reconnect_grace is None:
             params.reconnect_grace = settings.RECONNECT_GRACE_SECS
         return params
@@ -289,46 +321,131 @@ class SessionConsumer(VoiceConsumer):
 
     async def connect(self) -> None:
         await self.authorize()
-        live = live_sessions.join(self.session, self._build)
-        self.check_origin(live.transport.allowed_origins)
+        self._process = this_process()
+        live = live_sessions.get(self.session.pk)
+        self._transport = live.transport if live is not None else self._build_candidate()
+        self.check_origin(self._transport.allowed_origins)
+        await self._process.started()
+        self._process.check_room(self.session.pk)
+        self._claimant = Claimant(
+            self.session.pk,
+            self._client(),
+            Policy(self.takeover or settings.TAKEOVER),
+            self._admit,
+        )
+        await self._process.takeovers.arrive(self._claimant, settings.MAX_SESSIONS_PER_USER)
         await self.accept()
-        self._transport = live.transport
-        if live.transport.state is TransportState.WAITING:
-            self._join(live.transport)
-        else:
+        if self._answer is None:
             asyncio.get_running_loop().call_later(FIRST_MESSAGE_TIMEOUT_SECS, self._check_joined)
+            return
+        try:
+            self.connection = self._attach()
+        except Replaced as error:
+            self.drop(REPLACED, str(error))
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self.connection is None and self._transport is not None:
-            data = text_data if bytes_data is None else bytes_data
+        data = text_data if bytes_data is None else bytes_data
+        if data is None:
+            return
+        if self.connection is not None:
+            # Nothing reaches the bot of a session that may be another process's by now.
+            if self._process.lease.is_valid(monotonic()):
+                await self.connection.receive(data)
+            return
+        if self._claiming is None and self._answer is None:
             try:
-                self._transport.check_message(data or b"")
+                self._transport.check_message(data)
             except InvalidMessage as error:
                 self.drop(1007, str(error))
-                self._transport = None
                 return
-            if self._transport.state is TransportState.CLOSED:
-                self.drop(1008, "the session has ended")
-                self._transport = None
-                return
-            self._join(self._transport)
-        await super().receive(text_data, bytes_data)
+            self._claiming = asyncio.get_running_loop().create_task(self._claim())
+        if len(self._unheard) < MAX_UNHEARD_MESSAGES:
+            self._unheard.append(data)
 
-    def _build(self) -> tuple[WebsocketServerTransport, PipelineTask]:
-        bot = self.build_bot()
-        params = self.transport_params(bot)
-        # Before there is a live session that waits for this client.
-        self.check_origin(params.allowed_origins)
-        transport = WebsocketServerTransport(params)
-        return transport, self.build_task(bot, transport, str(self.session.pk))
+    async def disconnect(self, code: int) -> None:
+        self._gone_code = code
+        if self._claiming is not None:
+            self._claimant.overtake()
+            await asyncio.wait([self._claiming])
+        elif self._answer is not None and self.connection is None:
+            # It got in, but was gone before it could be let in: as if it had been there.
+            with suppress(Replaced, NotAllowed):
+                self.connection = self._attach()
+        await super().disconnect(code)
 
-    def _join(self, transport: WebsocketServerTransport) -> None:
-        self.connection = transport.connect(ConsumerSocket(self))
-        self._transport = None
+    # --- claims ---------------------------------------------------------------------------------
+
+    def _admit(self, answer: Answer) -> None:
+        """The session is this socket's: called under its lock."""
+        self._live = live_sessions.get(self.session.pk) or self._start(answer)
+        self._live.epoch = answer.epoch
+        self._answer = answer
+
+    def _attach(self) -> Connection:
+        """Begin to feed the bot. Raises `Replaced` if another one got the session meanwhile."""
+        assert self._live is not None
+        assert self._answer is not None
+        if self._live.epoch != self._answer.epoch:
+            raise Replaced
+        return self._live.attach(SessionSocket(self, self._process.lease), self._answer)
+
+    async def _claim(self) -> None:
+        try:
+            await self._process.takeovers.claim(self._claimant)
+            connection = self._attach()
+        except Replaced as error:
+            self.drop(REPLACED, str(error))
+        except Busy as error:
+            self.drop(error.close_code, str(error))
+        except NotAllowed as error:
+            self.drop(1008, str(error))
+        except Exception:
+            logger.exception("call %s: a client could not get in", self.session.pk)
+            self.drop(1011, "server error")
+        else:
+            while self._unheard:
+                await connection.receive(self._unheard.popleft())
+            self.connection = connection
+            if self._gone_code is not None:
+                connection.disconnect(self._gone_code)
 
     def _check_joined(self) -> None:
-        if self.connection is None:
+        if self._claiming is None and self.connection is None:
             self.drop(1008, "nothing was said")
+
+    # --- building -------------------------------------------------------------------------------
+
+    def _build_candidate(self) -> SessionTransport:
+        bot = self.build_bot()
+        transport = SessionTransport(self.transport_params(bot))
+        self._candidate = (bot, transport)
+        return transport
+
+    def _start(self, answer: Answer) -> LiveSession:
+        """The session's pipeline, in this process from now on."""
+        row = answer.session
+        assert row is not None
+        row.user = self.session.user
+        self.session = row
+        if self._candidate is None:
+            self._build_candidate()
+        assert self._candidate is not None
+        bot, transport = self._candidate
+        if bot is not None:
+            bot.session = row
+            if row.bot_state and not answer.first:
+                bot.go_on_from(row.bot_state)
+        task = self.build_task(bot, transport, str(row.pk))
+        live = LiveSession(row, self._process.id, bot, transport, task)
+        live_sessions.add(live)
+        return live
+
+    def _client(self) -> Client:
+        headers = dict(self.scope["headers"])
+        address = (self.scope.get("client") or [None])[0]
+        return Client(
+            valid_address(address), headers.get(b"user-agent", b"").decode("latin-1")[:300]
+        )
 
 
 def load_bot(name: str) -> type[Bot]:

@@ -25,6 +25,24 @@ class NotAllowed(VoicewsError):
     """The caller may not do this; the message is safe to show to the caller."""
 
 
+class Busy(VoicewsError):
+    """There is no room for this now; the message is safe to show to the caller.
+
+    `close_code` is the WebSocket close code that says so: 1013, or 1012 for a server that restarts.
+    """
+
+    def __init__(self, message: str, close_code: int = 1013) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+
+
+class Replaced(VoicewsError):
+    """Another connection gets the session that this one wanted."""
+
+    def __init__(self) -> None:
+        super().__init__("replaced by another connection")
+
+
 class WriteTimeout(VoicewsError, TimeoutError):
     """A write to a peer made no progress for as long as the transport allows."""
 

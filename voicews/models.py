@@ -1,4 +1,7 @@
-"""What the database knows of a call: the session, which outlives every socket that carries it."""
+"""What the database knows of calls: sessions, the sockets that carried them, what happened in them.
+
+Also which server processes there are: a session belongs to at most one of them at a time.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class VoiceSession(models.Model):
     """A conversation between a client and a bot.
 
     It is created by the connect endpoint, active from its first client to its end, and ends once.
-    What belongs to one socket only is not stored here.
+    What belongs to one socket only is in `VoiceConnection`. `process` is the one that runs its
+    bot: nobody but it, for as long as its lease lasts, may store anything here but a claim.
     """
 
     class Kind(models.TextChoices):
@@ -59,6 +63,41 @@ class VoiceSession(models.Model):
         blank=True,
         help_text=_("What the bot saved, to go on from in another process."),
     )
+    epoch = models.PositiveIntegerField(
+        _("epoch"), default=0, editable=False, help_text=_("The number of the newest claim.")
+    )
+    owner_epoch = models.PositiveIntegerField(
+        _("owner's epoch"),
+        default=0,
+        editable=False,
+        help_text=_("The claim that its process got it with."),
+    )
+    process = models.ForeignKey(
+        "ServerProcess",
+        verbose_name=_("server process"),
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="sessions",
+    )
+    expires_at = models.DateTimeField(
+        _("expires at"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("When it ends, unless a client comes back."),
+    )
+    requested_close_code = models.PositiveSmallIntegerField(
+        _("requested close code"),
+        null=True,
+        blank=True,
+        editable=False,
+        help_text=_("Somebody has asked the process that runs it to end it."),
+    )
+    requested_end_reason = models.CharField(
+        _("requested end reason"), max_length=200, blank=True, editable=False
+    )
 
     class Meta:
         verbose_name = _("voice session")
@@ -69,6 +108,12 @@ class VoiceSession(models.Model):
             models.Index(fields=["bot", "-created_at"], name="voicews_session_bot"),
             models.Index(fields=["user", "-created_at"], name="voicews_session_user"),
             models.Index(fields=["-created_at"], name="voicews_session_created"),
+            models.Index(fields=["-ended_at"], name="voicews_session_ended"),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(expires_at__isnull=False),
+                name="voicews_session_expires",
+            ),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -91,3 +136,173 @@ class VoiceSession(models.Model):
         if self.started_at is None:
             return None
         return (self.ended_at or timezone.now()) - self.started_at
+
+
+class ServerProcess(models.Model):
+    """One server process: it may feed bots until `lease_until`, which its heartbeats put off.
+
+    The times are the database's, so that the clocks of hosts need not agree.
+    """
+
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    host = models.CharField(_("host"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"))
+    # Where the channel layer reaches it; empty while there is no layer or it is away.
+    channel = models.CharField(_("channel"), max_length=120, blank=True)
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    heartbeat_at = models.DateTimeField(_("last heartbeat"))
+    lease_until = models.DateTimeField(_("lease until"), db_index=True)
+    draining = models.BooleanField(
+        _("draining"), default=False, help_text=_("It takes no new calls and ends after the last.")
+    )
+    live_sessions = models.PositiveIntegerField(_("live sessions"), default=0)
+    capacity = models.PositiveIntegerField(
+        _("capacity"),
+        null=True,
+        blank=True,
+        help_text=_("Sessions that it takes; empty: no limit."),
+    )
+
+    class Meta:
+        verbose_name = _("server process")
+        verbose_name_plural = _("server processes")
+        ordering = ("host", "pid")
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+class VoiceConnection(models.Model):
+    """One socket of a session that made a claim: active from `since` until `until`."""
+
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    session = models.ForeignKey(
+        VoiceSession,
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        db_index=False,  # the index below, with the time, serves this too
+        related_name="connections",
+    )
+    epoch = models.PositiveIntegerField(_("epoch"))
+    process = models.ForeignKey(
+        ServerProcess,
+        verbose_name=_("server process"),
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="connections",
+    )
+    since = models.DateTimeField(_("since"), default=timezone.now)
+    until = models.DateTimeField(_("until"), null=True, blank=True)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=300, blank=True)
+    close_code = models.PositiveSmallIntegerField(_("close code"), null=True, blank=True)
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    messages_in = models.PositiveBigIntegerField(_("messages in"), default=0)
+    messages_out = models.PositiveBigIntegerField(_("messages out"), default=0)
+    bytes_in = models.PositiveBigIntegerField(_("bytes in"), default=0)
+    bytes_out = models.PositiveBigIntegerField(_("bytes out"), default=0)
+    invalid_messages = models.PositiveIntegerField(_("invalid messages"), default=0)
+
+    class Meta:
+        verbose_name = _("voice connection")
+        verbose_name_plural = _("voice connections")
+        ordering = ("since", "epoch")
+        indexes: ClassVar = [
+            models.Index(fields=["session", "since"], name="voicews_connection_session"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["session"],
+                condition=Q(until__isnull=True),
+                name="voicews_connection_one_active",
+            ),
+            models.UniqueConstraint(fields=["session", "epoch"], name="voicews_connection_epoch"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} #{self.epoch}"
+
+
+class SessionEvent(models.Model):
+    """One thing that happened in a session, and by whom."""
+
+    class Kind(models.TextChoices):
+        CONNECTED = "connected", _("connected")
+        RESUMED = "resumed", _("resumed")
+        REPLACED = "replaced", _("replaced")
+        MOVED = "moved", _("moved to another process")
+        INTERRUPTED = "interrupted", _("interrupted")
+        TIMEOUT = "timeout", _("timeout")
+        ERROR = "error", _("error")
+        MESSAGE = "message", _("message")
+        LISTENED = "listened", _("listened in")
+        ENDED = "ended", _("ended")
+
+    class Actor(models.TextChoices):
+        USER = "user", _("user")
+        BOT = "bot", _("bot")
+        CLIENT = "client", _("client")
+        OPERATOR = "operator", _("operator")
+        SERVER = "server", _("server")
+
+    session = models.ForeignKey(
+        VoiceSession,
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        db_index=False,  # the index below, with the time, serves this too
+        related_name="events",
+    )
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind)
+    actor = models.CharField(_("by"), max_length=16, choices=Actor, default=Actor.SERVER)
+    operator = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("operator"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    close_code = models.PositiveSmallIntegerField(_("close code"), null=True, blank=True)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("session event")
+        verbose_name_plural = _("session events")
+        ordering = ("at", "id")
+        indexes: ClassVar = [models.Index(fields=["session", "at"], name="voicews_event_session")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.detail}".strip()
+
+
+class TranscriptEntry(models.Model):
+    """Something that was said or typed; of the bot's words, how much of them was heard."""
+
+    class Role(models.TextChoices):
+        USER = "user", _("user")
+        BOT = "bot", _("bot")
+
+    session = models.ForeignKey(
+        VoiceSession,
+        verbose_name=_("session"),
+        on_delete=models.CASCADE,
+        db_index=False,  # the index below, with the time, serves this too
+        related_name="transcript",
+    )
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    role = models.CharField(_("role"), max_length=8, choices=Role)
+    text = models.TextField(_("text"))
+    heard_ms = models.PositiveIntegerField(_("heard (ms)"), null=True, blank=True)
+    interrupted = models.BooleanField(_("interrupted"), default=False)
+
+    class Meta:
+        verbose_name = _("transcript entry")
+        verbose_name_plural = _("transcript entries")
+        ordering = ("at", "id")
+        indexes: ClassVar = [
+            models.Index(fields=["session", "at"], name="voicews_transcript_session")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_role_display()}: {self.text[:60]}"

@@ -8,11 +8,31 @@ All are sent with `sender=transport` and
 
 * `client_connected`, `client_disconnected`, `session_timeout`: `transport`, `websocket`
 * `websocket_ready`: `transport`
+* `idle_timeout`: `transport`, `websocket`
 * `connected`, `disconnected`: `transport`, `websocket`
 * `connection_failed`: `transport`, `error` (a `ConnectFailed`)
 * `reconnecting`: `transport`, `delay_secs`
 
 Those of a worker proxy are sent with `sender=worker` and `worker` in the place of `transport`.
+
+A session's are sent with `sender=VoiceSession`, in the server process where it happens, and with
+`session`, its row as that process knows it:
+
+* `session_started`: its first client got in
+* `session_resumed`: a client got in that is not the first: it came back, or took another's place
+* `session_replaced`: a client was told that another one has taken its place
+* `session_interrupted` (`close_code`): the client is gone and may come back
+* `session_released` (`reason`): this process has let go of it; it goes on in another
+* `session_lost` (`session_id` in the place of `session`): the process that ran it is dead
+* `session_ended` (`close_code`, `reason`): it is over; sent once, by the process that ended it
+* `session_message` (`data`, `operator`): an operator has sent the client a message
+* `session_listened` (`operator`): an operator has begun to listen in
+
+A server process's are sent with `sender=ServerProcess` and `process`, its row:
+
+* `process_suspended`: it can't reach the database, and stops its calls' audio until it can
+* `process_resumed`: it can again
+* `process_draining`: it takes no new calls, and ends after the last
 """
 
 from __future__ import annotations
@@ -26,9 +46,23 @@ from django.dispatch import Signal
 
 from voicews.exceptions import ConfigurationError
 
+session_started = Signal()
+session_resumed = Signal()
+session_interrupted = Signal()
+session_replaced = Signal()
+session_released = Signal()
+session_lost = Signal()
+session_ended = Signal()
+session_message = Signal()
+session_listened = Signal()
+process_suspended = Signal()
+process_resumed = Signal()
+process_draining = Signal()
+
 client_connected = Signal()
 client_disconnected = Signal()
 session_timeout = Signal()
+idle_timeout = Signal()
 websocket_ready = Signal()
 connected = Signal()
 disconnected = Signal()
@@ -39,6 +73,7 @@ EVENTS: dict[str, Signal] = {
     "on_client_connected": client_connected,
     "on_client_disconnected": client_disconnected,
     "on_session_timeout": session_timeout,
+    "on_idle_timeout": idle_timeout,
     "on_websocket_ready": websocket_ready,
     "on_connected": connected,
     "on_disconnected": disconnected,

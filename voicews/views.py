@@ -10,8 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import DisallowedHost, ValidationError
-from django.core.validators import validate_ipv46_address
+from django.core.exceptions import DisallowedHost
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.request import UnreadablePostError
@@ -23,6 +22,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView
 
+from voicews.addresses import valid_address
 from voicews.conf import BotSettings, settings
 from voicews.models import VoiceSession
 from voicews.origins import any_origin_allowed, origin_allowed
@@ -49,12 +49,7 @@ def websocket_base(request: HttpRequest) -> str:
 
 def client_address(request: HttpRequest) -> str | None:
     """The address that the request came from; None if the server says none (a Unix socket)."""
-    address = str(request.META.get("REMOTE_ADDR", ""))
-    try:
-        validate_ipv46_address(address)
-    except ValidationError:
-        return None
-    return address
+    return valid_address(request.META.get("REMOTE_ADDR", ""))
 
 
 class Refused(Exception):

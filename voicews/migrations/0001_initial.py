@@ -15,6 +15,58 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="ServerProcess",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="id",
+                    ),
+                ),
+                ("host", models.CharField(max_length=255, verbose_name="host")),
+                ("pid", models.PositiveIntegerField(verbose_name="process id")),
+                ("channel", models.CharField(blank=True, max_length=120, verbose_name="channel")),
+                (
+                    "started_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="started at"
+                    ),
+                ),
+                ("heartbeat_at", models.DateTimeField(verbose_name="last heartbeat")),
+                ("lease_until", models.DateTimeField(db_index=True, verbose_name="lease until")),
+                (
+                    "draining",
+                    models.BooleanField(
+                        default=False,
+                        help_text="It takes no new calls and ends after the last.",
+                        verbose_name="draining",
+                    ),
+                ),
+                (
+                    "live_sessions",
+                    models.PositiveIntegerField(default=0, verbose_name="live sessions"),
+                ),
+                (
+                    "capacity",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Sessions that it takes; empty: no limit.",
+                        null=True,
+                        verbose_name="capacity",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "server process",
+                "verbose_name_plural": "server processes",
+                "ordering": ("host", "pid"),
+            },
+        ),
+        migrations.CreateModel(
             name="VoiceSession",
             fields=[
                 (
@@ -87,6 +139,65 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "epoch",
+                    models.PositiveIntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="The number of the newest claim.",
+                        verbose_name="epoch",
+                    ),
+                ),
+                (
+                    "owner_epoch",
+                    models.PositiveIntegerField(
+                        default=0,
+                        editable=False,
+                        help_text="The claim that its process got it with.",
+                        verbose_name="owner's epoch",
+                    ),
+                ),
+                (
+                    "expires_at",
+                    models.DateTimeField(
+                        blank=True,
+                        editable=False,
+                        help_text="When it ends, unless a client comes back.",
+                        null=True,
+                        verbose_name="expires at",
+                    ),
+                ),
+                (
+                    "requested_close_code",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        editable=False,
+                        help_text="Somebody has asked the process that runs it to end it.",
+                        null=True,
+                        verbose_name="requested close code",
+                    ),
+                ),
+                (
+                    "requested_end_reason",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        max_length=200,
+                        verbose_name="requested end reason",
+                    ),
+                ),
+                (
+                    "process",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="sessions",
+                        to="voicews.serverprocess",
+                        verbose_name="server process",
+                    ),
+                ),
+                (
                     "user",
                     models.ForeignKey(
                         blank=True,
@@ -103,33 +214,279 @@ class Migration(migrations.Migration):
                 "verbose_name": "voice session",
                 "verbose_name_plural": "voice sessions",
                 "ordering": ("-created_at",),
-                "indexes": [
-                    models.Index(fields=["state", "-created_at"], name="voicews_session_state"),
-                    models.Index(fields=["bot", "-created_at"], name="voicews_session_bot"),
-                    models.Index(fields=["user", "-created_at"], name="voicews_session_user"),
-                    models.Index(fields=["-created_at"], name="voicews_session_created"),
-                ],
-                "constraints": [
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("ended_at__isnull", False), ("state", "ended")),
-                            models.Q(
-                                models.Q(("state", "ended"), _negated=True),
-                                ("ended_at__isnull", True),
-                            ),
-                            _connector="OR",
-                        ),
-                        name="voicews_session_ended_has_time",
-                    ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            models.Q(("state", "active"), _negated=True),
-                            ("started_at__isnull", False),
-                            _connector="OR",
-                        ),
-                        name="voicews_session_active_has_time",
-                    ),
-                ],
             },
+        ),
+        migrations.CreateModel(
+            name="VoiceConnection",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="id",
+                    ),
+                ),
+                ("epoch", models.PositiveIntegerField(verbose_name="epoch")),
+                (
+                    "since",
+                    models.DateTimeField(default=django.utils.timezone.now, verbose_name="since"),
+                ),
+                ("until", models.DateTimeField(blank=True, null=True, verbose_name="until")),
+                (
+                    "address",
+                    models.GenericIPAddressField(blank=True, null=True, verbose_name="address"),
+                ),
+                (
+                    "user_agent",
+                    models.CharField(blank=True, max_length=300, verbose_name="user agent"),
+                ),
+                (
+                    "close_code",
+                    models.PositiveSmallIntegerField(
+                        blank=True, null=True, verbose_name="close code"
+                    ),
+                ),
+                ("reason", models.CharField(blank=True, max_length=200, verbose_name="reason")),
+                (
+                    "messages_in",
+                    models.PositiveBigIntegerField(default=0, verbose_name="messages in"),
+                ),
+                (
+                    "messages_out",
+                    models.PositiveBigIntegerField(default=0, verbose_name="messages out"),
+                ),
+                ("bytes_in", models.PositiveBigIntegerField(default=0, verbose_name="bytes in")),
+                ("bytes_out", models.PositiveBigIntegerField(default=0, verbose_name="bytes out")),
+                (
+                    "invalid_messages",
+                    models.PositiveIntegerField(default=0, verbose_name="invalid messages"),
+                ),
+                (
+                    "process",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="connections",
+                        to="voicews.serverprocess",
+                        verbose_name="server process",
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="connections",
+                        to="voicews.voicesession",
+                        verbose_name="session",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "voice connection",
+                "verbose_name_plural": "voice connections",
+                "ordering": ("since", "epoch"),
+            },
+        ),
+        migrations.CreateModel(
+            name="TranscriptEntry",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="at")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("user", "user"), ("bot", "bot")],
+                        max_length=8,
+                        verbose_name="role",
+                    ),
+                ),
+                ("text", models.TextField(verbose_name="text")),
+                (
+                    "heard_ms",
+                    models.PositiveIntegerField(blank=True, null=True, verbose_name="heard (ms)"),
+                ),
+                ("interrupted", models.BooleanField(default=False, verbose_name="interrupted")),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="transcript",
+                        to="voicews.voicesession",
+                        verbose_name="session",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "transcript entry",
+                "verbose_name_plural": "transcript entries",
+                "ordering": ("at", "id"),
+            },
+        ),
+        migrations.CreateModel(
+            name="SessionEvent",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="at")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("connected", "connected"),
+                            ("resumed", "resumed"),
+                            ("replaced", "replaced"),
+                            ("moved", "moved to another process"),
+                            ("interrupted", "interrupted"),
+                            ("timeout", "timeout"),
+                            ("error", "error"),
+                            ("message", "message"),
+                            ("listened", "listened in"),
+                            ("ended", "ended"),
+                        ],
+                        max_length=16,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "actor",
+                    models.CharField(
+                        choices=[
+                            ("user", "user"),
+                            ("bot", "bot"),
+                            ("client", "client"),
+                            ("operator", "operator"),
+                            ("server", "server"),
+                        ],
+                        default="server",
+                        max_length=16,
+                        verbose_name="by",
+                    ),
+                ),
+                (
+                    "close_code",
+                    models.PositiveSmallIntegerField(
+                        blank=True, null=True, verbose_name="close code"
+                    ),
+                ),
+                ("detail", models.CharField(blank=True, max_length=500, verbose_name="detail")),
+                (
+                    "operator",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="operator",
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="voicews.voicesession",
+                        verbose_name="session",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "session event",
+                "verbose_name_plural": "session events",
+                "ordering": ("at", "id"),
+            },
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(fields=["state", "-created_at"], name="voicews_session_state"),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(fields=["bot", "-created_at"], name="voicews_session_bot"),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(fields=["user", "-created_at"], name="voicews_session_user"),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(fields=["-created_at"], name="voicews_session_created"),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(fields=["-ended_at"], name="voicews_session_ended"),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(
+                condition=models.Q(("expires_at__isnull", False)),
+                fields=["expires_at"],
+                name="voicews_session_expires",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="voicesession",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", False), ("state", "ended")),
+                    models.Q(
+                        models.Q(("state", "ended"), _negated=True), ("ended_at__isnull", True)
+                    ),
+                    _connector="OR",
+                ),
+                name="voicews_session_ended_has_time",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="voicesession",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "active"), _negated=True),
+                    ("started_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="voicews_session_active_has_time",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="voiceconnection",
+            index=models.Index(fields=["session", "since"], name="voicews_connection_session"),
+        ),
+        migrations.AddConstraint(
+            model_name="voiceconnection",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("until__isnull", True)),
+                fields=("session",),
+                name="voicews_connection_one_active",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="voiceconnection",
+            constraint=models.UniqueConstraint(
+                fields=("session", "epoch"), name="voicews_connection_epoch"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="transcriptentry",
+            index=models.Index(fields=["session", "at"], name="voicews_transcript_session"),
+        ),
+        migrations.AddIndex(
+            model_name="sessionevent",
+            index=models.Index(fields=["session", "at"], name="voicews_event_session"),
         ),
     ]

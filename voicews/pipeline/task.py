@@ -125,6 +125,10 @@ class PipelineTask:
         # The cancel has passed everybody by now, unless one of them swallowed it.
         self._finish()
 
+    async def wait_ended(self) -> None:
+        """Wait until nothing flows any more; processors may still be cleaning up."""
+        await self._ended.wait()
+
     async def wait(self) -> str:
         """Wait until the pipeline has ended and is cleaned up; returns the reason."""
         await self._ended.wait()

@@ -1,131 +1,342 @@
-"""The sessions that live in this process: who holds one, and what becomes of it."""
+"""The sessions that live in this process: their pipelines, and the clients that come and go."""
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from django.db import Error as DatabaseError
-from django.utils import timezone
 
+from voicews import signals
 from voicews.exceptions import NotAllowed
-from voicews.models import VoiceSession
-from voicews.tokens import check_token, issue_resume_token
+from voicews.models import SessionEvent, VoiceSession
+from voicews.sessions import store
+from voicews.sessions.database import session_database
+from voicews.sessions.news import note, tell
+from voicews.sessions.rules import Lease, LiveState
+from voicews.sessions.store import Answer, Figures
+from voicews.transports.base import Connection, TransportState
+from voicews.transports.channels import ConsumerSocket
+from voicews.transports.server import CLIENT_IS_DONE, REPLACED, WebsocketServerTransport
+from voicews.transports.writer import Socket
 
 if TYPE_CHECKING:
+    from channels.generic.websocket import AsyncWebsocketConsumer
+
+    from voicews.bots import Bot
     from voicews.pipeline import PipelineTask
-    from voicews.transports import WebsocketServerTransport
 
 logger = logging.getLogger(__name__)
 
-#: Pauses (seconds) before another try to store how a session went.
-STORE_RETRIES_SECS = (0.5, 2.0, 8.0)
+T = TypeVar("T")
+Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
+
+#: Pauses (seconds) before another try to store what must be stored.
+FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
+#: How long a bot may take to save its state.
+SAVE_STATE_TIMEOUT_SECS = 3.0
 
 
-async def admit(session_id: UUID, token: str | None) -> VoiceSession:
-    """The row of the session that the token opens. Raises `NotAllowed` with the reason if none."""
-    check_token(token, session_id)
-    rows = VoiceSession.objects.select_related("user").filter(pk=session_id)
-    session = await rows.afirst()
-    if session is None:
-        raise NotAllowed("no such session")
-    if session.state == VoiceSession.State.ENDED:
-        raise NotAllowed("the session has ended")
-    return session
+class SessionSocket(ConsumerSocket):
+    """A client's socket, mute while its process can't be sure that the session is its own."""
+
+    def __init__(self, consumer: AsyncWebsocketConsumer, lease: Lease) -> None:
+        super().__init__(consumer)
+        self._lease = lease
+        #: The row of this socket's connection, and the claim that it got in with.
+        self.connection_id: UUID | None = None
+        self.connection: Connection | None = None
+        self.invalid_before = 0
+
+    async def send(self, data: str | bytes) -> None:
+        if self._lease.is_valid(monotonic()):
+            await super().send(data)
 
 
-def bot_ready_extras(session_id: UUID) -> dict[str, Any]:
-    """What `bot-ready` tells a client about its session: how to come back to it."""
-    return {
-        "voicews": {
-            "session": str(session_id),
-            "resume_token": issue_resume_token(session_id),
-        }
-    }
+class SessionTransport(WebsocketServerTransport):
+    """A server transport that tells its session when a client is gone."""
 
+    client_left: Callable[[Socket, int], None] | None = None
 
-class LiveState(enum.IntEnum):
-    RUNNING = 0
-    ENDED = 1
+    def _client_left(self, socket: Socket, code: int) -> None:
+        super()._client_left(socket, code)
+        if self.client_left is not None:
+            self.client_left(socket, code)
 
 
 class LiveSession:
-    """One session's pipeline in this process, from its first client to its end."""
+    """One session's pipeline in this process, from its first client here to its end here."""
 
     def __init__(
-        self, row: VoiceSession, transport: WebsocketServerTransport, task: PipelineTask
+        self,
+        row: VoiceSession,
+        process: UUID,
+        bot: Bot | None,
+        transport: SessionTransport,
+        task: PipelineTask,
     ) -> None:
         self.row = row
+        self.bot = bot
         self.transport = transport
         self.task = task
         self.state = LiveState.RUNNING
+        #: The claim that this process holds the session with.
+        self.epoch = 0
+        self.socket: SessionSocket | None = None
+        #: Called with each message that passes the socket, while an operator listens in.
+        self.taps: set[Callable[[str, str | bytes], None]] = set()
+        self.process = process
+        self._tasks: set[asyncio.Task[Any]] = set()
+        transport.client_left = self._client_left
+
+    @property
+    def has_client(self) -> bool:
+        return self.socket is not None
+
+    @property
+    def silent_secs(self) -> float:
+        """How long the client has said nothing; for ever, if there is none."""
+        connection = self.socket.connection if self.socket is not None else None
+        return monotonic() - connection.heard_at if connection is not None else float("inf")
+
+    def attach(self, socket: SessionSocket, answer: Answer) -> Connection:
+        """A client got in; the one before it, if any, is told that it was replaced.
+
+        Raises `NotAllowed` if the call has just ended.
+        """
+        socket.connection_id = answer.connection
+        if self.state is not LiveState.RUNNING or self.transport.state >= TransportState.CLOSING:
+            raise NotAllowed("the session has ended")
+        replaced = self.socket is not None
+        socket.connection = self.transport.connect(socket)
+        self.socket = socket
+        socket.invalid_before = self.transport.invalid_messages
+        self._tell_attached(answer, replaced=replaced)
+        return socket.connection
+
+    def _tell_attached(self, answer: Answer, *, replaced: bool) -> None:
+        row = self.row
+        if answer.first:
+            note(row, Kind.CONNECTED, Actor.CLIENT)
+            tell(signals.session_started, VoiceSession, session=row)
+            return
+        if replaced:
+            note(row, Kind.REPLACED, Actor.CLIENT, close_code=REPLACED)
+            tell(signals.session_replaced, VoiceSession, session=row)
+        note(row, Kind.RESUMED, Actor.CLIENT, detail=store.PROCESS_LOST * answer.after_loss)
+        tell(signals.session_resumed, VoiceSession, session=row)
+
+    def figures(self, socket: SessionSocket, code: int | None = None, reason: str = "") -> Figures:
+        """What went through a client's socket."""
+        connection = socket.connection
+        if connection is None:
+            return Figures(code, reason)
+        return Figures(
+            code,
+            reason,
+            connection.messages_in,
+            connection.writer.messages_out,
+            connection.bytes_in,
+            connection.writer.bytes_out,
+            self.transport.invalid_messages - socket.invalid_before,
+        )
+
+    # --- ways to go -----------------------------------------------------------------------------
+
+    def _client_left(self, socket: Socket, code: int) -> None:
+        assert isinstance(socket, SessionSocket)
+        if self.socket is socket:
+            self.socket = None
+        if socket.connection_id is None:
+            return
+        reason = "replaced by another connection" if code == REPLACED else ""
+        figures = self.figures(socket, code, reason)
+        if code == REPLACED or self.state is not LiveState.RUNNING:
+            self._spawn(self._store_figures(socket.connection_id, figures))
+            return
+        if code not in CLIENT_IS_DONE:
+            note(self.row, Kind.INTERRUPTED, close_code=code)
+            tell(signals.session_interrupted, VoiceSession, session=self.row, close_code=code)
+        self._spawn(self._store_client_left(socket.connection_id, figures))
+
+    async def _store_figures(self, connection_id: UUID, figures: Figures) -> None:
+        await stored(partial(store.store_figures, connection_id, figures))
+
+    async def _store_client_left(self, connection_id: UUID, figures: Figures) -> None:
+        epoch = self.epoch
+        state = await self.saved_state()
+        await stored(
+            partial(
+                store.close_connection,
+                self.row.pk,
+                connection_id,
+                figures,
+                self.process,
+                epoch,
+                state,
+            )
+        )
+
+    async def saved_state(self) -> dict[str, Any] | None:
+        """What the bot wants to go on from; None if there is nothing to store."""
+        if self.bot is None:
+            return None
+        try:
+            async with asyncio.timeout(SAVE_STATE_TIMEOUT_SECS):
+                return await self.bot.saved_state()
+        except Exception:
+            logger.exception("call %s: the bot could not save its state", self.row.pk)
+            return None
+
+    async def release(self, code: int, reason: str, grace_secs: float) -> bool:
+        """Let the session go on elsewhere: under its lock. False if it had been lost before."""
+        if self.state is not LiveState.RUNNING:
+            return False
+        self.state = LiveState.RELEASING
+        self.transport.drop_client(code, reason)
+        state = await self.saved_state()
+        if self.bot is not None:
+            self.bot.moves_on()
+        self.task.cancel(reason, code)
+        released = await stored(
+            partial(store.release, self.row.pk, self.process, self.epoch, state, grace_secs)
+        )
+        self.state = LiveState.RELEASED
+        if released:
+            note(self.row, Kind.MOVED, close_code=code, detail=reason)
+            tell(signals.session_released, VoiceSession, session=self.row, reason=reason)
+        return released
+
+    def abandon(self) -> None:
+        """The session is another process's: stop, and store nothing."""
+        if self.state is not LiveState.RUNNING:
+            return
+        self.state = LiveState.RELEASED
+        self.transport.drop_client(REPLACED, "replaced by another connection")
+        if self.bot is not None:
+            self.bot.moves_on()
+        self.task.cancel("moved", REPLACED)
+
+    def end(self, close_code: int, reason: str) -> None:
+        """End the call at once. Does not wait."""
+        self.task.cancel(reason, close_code)
+
+    async def wait(self) -> None:
+        """Wait until nothing of it is left here."""
+        await self.task.wait()
+        await self.transport.wait_closed()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 class LiveSessions:
-    """All of them; touched on the event loop only, so that look-up and opening are one step."""
+    """All of them; touched on the event loop only."""
 
     def __init__(self) -> None:
         self._sessions: dict[UUID, LiveSession] = {}
         self._watchers: set[asyncio.Task[None]] = set()
+        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def join(
-        self,
-        row: VoiceSession,
-        build: Callable[[], tuple[WebsocketServerTransport, PipelineTask]],
-    ) -> LiveSession:
-        """The live session of this row; built and started if there is none yet.
+    def __iter__(self) -> Any:
+        return iter(list(self._sessions.values()))
 
-        Raises `NotAllowed` if it has just ended.
-        """
-        live = self._sessions.get(row.pk)
-        if live is None:
-            live = self._sessions[row.pk] = LiveSession(row, *build())
-            watcher = asyncio.get_running_loop().create_task(self._watch(live))
-            self._watchers.add(watcher)
-            watcher.add_done_callback(self._watchers.discard)
-            live.task.start()
-        elif live.state is LiveState.ENDED:
-            raise NotAllowed("the session has ended")
-        return live
+    def get(self, session_id: UUID) -> LiveSession | None:
+        """The live session of that id, if its bot runs here."""
+        live = self._sessions.get(session_id)
+        return live if live is not None and live.state is LiveState.RUNNING else None
+
+    def is_ending(self, session_id: UUID) -> bool:
+        """Whether it has ended here, and the database is about to know."""
+        live = self._sessions.get(session_id)
+        return live is not None and live.state is LiveState.ENDED
+
+    def lock(self, session_id: UUID) -> asyncio.Lock:
+        """Whoever changes whom a session belongs to holds this: one step after the other."""
+        lock = self._locks.get(session_id)
+        if lock is None:
+            lock = self._locks[session_id] = asyncio.Lock()
+        return lock
+
+    def add(self, live: LiveSession) -> None:
+        """Start a session's pipeline and watch over it to its end."""
+        self._sessions[live.row.pk] = live
+        watcher = asyncio.get_running_loop().create_task(self._watch(live))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        live.task.start()
+
+    async def wait_empty(self, timeout_secs: float) -> None:
+        """Wait until no call is left, or for so long."""
+        if self._watchers:
+            await asyncio.wait(self._watchers, timeout=timeout_secs)
 
     async def _watch(self, live: LiveSession) -> None:
-        row = live.row
+        session_id = live.row.pk
         try:
-            if row.state == VoiceSession.State.CREATED:
-                row.state = VoiceSession.State.ACTIVE
-                row.started_at = timezone.now()
-                await _store(row, "state", "started_at")
-            await live.task.wait()
-            live.state = LiveState.ENDED
-            await live.transport.wait_closed()
-            row.state = VoiceSession.State.ENDED
-            row.ended_at = timezone.now()
-            row.close_code = live.task.close_code
-            row.end_reason = live.task.reason[:200]
-            await _store(row, "state", "ended_at", "close_code", "end_reason")
+            await live.task.wait_ended()
+            if live.state is LiveState.RUNNING:
+                live.state = LiveState.ENDED
+                async with self.lock(session_id):
+                    await self._end(live)
+            else:
+                # Whoever lets go of it holds the lock until it is stored.
+                async with self.lock(session_id):
+                    pass
         finally:
-            del self._sessions[row.pk]
+            if self._sessions.get(session_id) is live:
+                del self._sessions[session_id]
+        await live.wait()
 
+    async def _end(self, live: LiveSession) -> None:
+        row, task = live.row, live.task
+        figures = Figures(task.close_code, task.reason)
+        ended_at = await stored(partial(store.end, row.pk, live.process, live.epoch, figures))
+        if ended_at is None:
+            return
+        row.state, row.ended_at = VoiceSession.State.ENDED, ended_at
+        row.close_code, row.end_reason = figures.close_code, figures.reason[:200]
+        announce_end(row)
+
+
+def announce_end(row: VoiceSession) -> None:
+    """A session has ended, and this process is the one that reports it."""
+    code, reason = row.close_code, row.end_reason
+    actor = _ENDED_BY.get(code or 0, Actor.SERVER)
+    note(row, Kind.ENDED, actor, close_code=code, detail=reason)
+    tell(signals.session_ended, VoiceSession, session=row, close_code=code, reason=reason)
+
+
+_ENDED_BY = {
+    1000: Actor.BOT,
+    1001: Actor.CLIENT,
+    1005: Actor.CLIENT,
+    4002: Actor.OPERATOR,
+}
 
 live_sessions = LiveSessions()
 
 
-async def _store(row: VoiceSession, *fields: str) -> None:
-    """Write to the database, which may be away for a moment; a call never fails for that."""
-    for pause_secs in (*STORE_RETRIES_SECS, None):
+async def stored(job: Callable[[], T]) -> T:
+    """The job's result, however long the database is away."""
+    pause_secs = FIRST_RETRY_SECS
+    while True:
         try:
-            await row.asave(update_fields=fields)
-        except DatabaseError:
-            if pause_secs is None:
-                logger.exception("call %s: could not store %s", row.pk, ", ".join(fields))
-                return
-            await asyncio.sleep(pause_secs)
-        else:
-            return
+            return await session_database.run(job)
+        except DatabaseError as error:
+            logger.warning("the database is away, what is to be stored waits: %s", error)
+        await asyncio.sleep(pause_secs)
+        pause_secs = min(2 * pause_secs, LONGEST_RETRY_SECS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from time import monotonic
 from typing import Any, ClassVar
 
 from voicews.exceptions import InvalidState
@@ -47,17 +48,24 @@ class Connection:
     the transport has let go of the client, both do nothing: its last messages reach nobody.
     """
 
-    __slots__ = ("_transport", "is_open", "writer")
+    __slots__ = ("_transport", "bytes_in", "heard_at", "is_open", "messages_in", "writer")
 
     def __init__(self, transport: BaseTransport, writer: SocketWriter) -> None:
         self.writer = writer
         self.is_open = True
+        #: When (monotonic seconds) the client last said something, and how much it has said.
+        self.heard_at = monotonic()
+        self.messages_in = 0
+        self.bytes_in = 0
         self._transport = transport
 
     async def receive(self, data: str | bytes) -> None:
         """Take one message, and write what it was answered with."""
         if not self.is_open:
             return
+        self.heard_at = monotonic()
+        self.messages_in += 1
+        self.bytes_in += len(data)
         writer = self.writer
         writer.corked = True
         try:

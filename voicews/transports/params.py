@@ -129,6 +129,9 @@ class WebsocketServerParams(TransportParams):
 
     #: Total length (seconds) after which a call is closed with 4000; None: no limit.
     session_timeout: float | None = None
+    #: A client that is connected and says nothing for so long (seconds) ends the call with 4000;
+    #: None: no limit.
+    idle_timeout: float | None = None
     #: How long (seconds) a session-scoped transport waits for a client that lost its socket, before
     #: it ends the call; None: for ever. A client that closes with 1000 or 1001 is not waited for.
     reconnect_grace: float | None = None
@@ -142,10 +145,10 @@ class WebsocketServerParams(TransportParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.session_timeout is not None and self.session_timeout <= 0:
-            raise ConfigurationError(
-                f"expected session_timeout > 0 or None, found {self.session_timeout}"
-            )
+        for name in ("session_timeout", "idle_timeout"):
+            timeout = getattr(self, name)
+            if timeout is not None and timeout <= 0:
+                raise ConfigurationError(f"expected {name} > 0 or None, found {timeout}")
         if self.ws_close_timeout <= 0:
             raise ConfigurationError(
                 f"expected ws_close_timeout > 0, found {self.ws_close_timeout}"

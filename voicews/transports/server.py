@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import ClassVar
 
+from voicews.exceptions import InvalidState
 from voicews.frames import StartFrame
 from voicews.readiness import when_ready
 from voicews.transports.base import BaseTransport, Connection, TransportState
+from voicews.transports.listener import Listener
 from voicews.transports.params import WebsocketServerParams
 from voicews.transports.writer import Socket
 
@@ -21,11 +24,14 @@ class WebsocketServerTransport(BaseTransport):
 
     A client that connects while another one is there replaces it: the old one is closed with 4001.
     A client that leaves without saying so may come back within `reconnect_grace` seconds. After
-    `session_timeout` seconds from the first client on, the call is ended with 4000.
+    `session_timeout` seconds from the first client on, or when a client that is there has said
+    nothing for `idle_timeout` seconds, the call is ended with 4000.
 
-    Events: `on_client_connected`, `on_client_disconnected`, `on_session_timeout` (transport,
-    websocket), `on_websocket_ready` (transport; once, as soon as both the pipeline runs and the
-    process's server takes connections).
+    By itself it takes the sockets that others accept. Asked to `listen()`, it opens `host`:`port`.
+
+    Events: `on_client_connected`, `on_client_disconnected`, `on_session_timeout`,
+    `on_idle_timeout` (transport, websocket), `on_websocket_ready` (transport; once, as soon as
+    both the pipeline runs and the process's server takes connections).
     """
 
     events: ClassVar[frozenset[str]] = frozenset(
@@ -33,6 +39,7 @@ class WebsocketServerTransport(BaseTransport):
             "on_client_connected",
             "on_client_disconnected",
             "on_session_timeout",
+            "on_idle_timeout",
             "on_websocket_ready",
         ]
     )
@@ -41,6 +48,8 @@ class WebsocketServerTransport(BaseTransport):
         self,
         params: WebsocketServerParams,
         *,
+        host: str = "localhost",
+        port: int = 8765,
         input_name: str | None = None,
         output_name: str | None = None,
     ) -> None:
@@ -52,10 +61,35 @@ class WebsocketServerTransport(BaseTransport):
             output_name=output_name,
         )
         self.allowed_origins = params.allowed_origins
+        self.host = host
+        #: Where it listens, if it does: with 0, the real one is known once the port is open.
+        self.port = port
+        #: Whether clients can join: the pipeline has started and has not ended.
+        self.is_running = False
+        self._listener: Listener | None = None
         self._session_timeout_secs = params.session_timeout
         self._session_timer: asyncio.TimerHandle | None = None
+        self._idle_timeout_secs = params.idle_timeout
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._grace_secs = params.reconnect_grace
         self._grace_timer: asyncio.TimerHandle | None = None
+
+    async def listen(self) -> None:
+        """Open the port, before the pipeline starts; it is closed when the pipeline has ended.
+
+        Takes whoever connects, at any path, except web pages of other sites. Needs Django's apps,
+        and uvicorn (the extra `voicews[uvicorn]`). After the end, `wait_closed()` returns when the
+        port is free. Raises `ConfigurationError` if the port can't be opened.
+        """
+        if self.is_running or self._listener is not None or self.state is TransportState.CLOSED:
+            raise InvalidState("expected a transport that has not started, found one that has")
+        # The consumer stands on a higher floor, and needs models.
+        from voicews.listening import transport_application
+
+        listener = Listener(transport_application(self), self.host, self.port)
+        await listener.start()
+        self._listener = listener
+        self.port = listener.port
 
     def connect(self, socket: Socket) -> Connection:
         """A client is there; the one before it, if any, is told that it was replaced."""
@@ -69,10 +103,16 @@ class WebsocketServerTransport(BaseTransport):
             self._session_timer = asyncio.get_running_loop().call_later(
                 self._session_timeout_secs, self._session_timed_out
             )
+        if self._idle_timeout_secs is not None:
+            self._check_idle(connection, self._idle_timeout_secs)
         return connection
 
     def _pipeline_started(self, frame: StartFrame) -> None:
-        when_ready(self._server_ready)
+        self.is_running = True
+        if self._listener is None:
+            when_ready(self._server_ready)
+        else:
+            self._server_ready()
 
     def _server_ready(self) -> None:
         if self.state is not TransportState.CLOSED:
@@ -98,8 +138,42 @@ class WebsocketServerTransport(BaseTransport):
             then=lambda: self.request_end("session timeout", 4000),
         )
 
+    def _check_idle(self, connection: Connection, timeout_secs: float) -> None:
+        """Ring again when the client, if it said nothing from now on, would be idle."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if not connection.is_open:
+            return
+        silent_secs = monotonic() - connection.heard_at
+        if silent_secs < timeout_secs:
+            self._idle_timer = asyncio.get_running_loop().call_later(
+                timeout_secs - silent_secs, self._check_idle, connection, timeout_secs
+            )
+        else:
+            self._events.send(
+                "on_idle_timeout",
+                websocket=connection.writer.socket.websocket,
+                then=lambda: self.request_end("idle timeout", 4000),
+            )
+
+    async def _stop_listening(
+        self, listener: Listener, closing: frozenset[asyncio.Task[None]]
+    ) -> None:
+        if closing:
+            # The last client gets the close code of the call, not the one of a port that closes.
+            await asyncio.wait(closing)
+        await listener.stop()
+
     def _closed(self) -> None:
-        for timer in (self._session_timer, self._grace_timer):
+        self.is_running = False
+        for timer in (self._session_timer, self._idle_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
+        if self._listener is not None:
+            task = asyncio.get_running_loop().create_task(
+                self._stop_listening(self._listener, frozenset(self._closing))
+            )
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
         super()._closed()

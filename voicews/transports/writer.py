@@ -47,6 +47,9 @@ class SocketWriter:
         #: saves a task switch for what the message was answered with.
         self.corked = False
         self.error: Exception | None = None
+        #: What has been written.
+        self.messages_out = 0
+        self.bytes_out = 0
         self._timeout_secs = timeout_secs
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
@@ -97,6 +100,8 @@ class SocketWriter:
                 if self._watchdog is None:
                     self._watch(self._write_started)
                 await self.socket.send(data)
+                self.messages_out += 1
+                self.bytes_out += len(data)
         except asyncio.CancelledError:
             if not self._stalled:
                 raise

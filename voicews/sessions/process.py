@@ -1,0 +1,314 @@
+"""This server process among the others: its lease, its heartbeats, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import os
+import socket
+import uuid
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from voicews import signals
+from voicews.conf import settings
+from voicews.exceptions import Busy
+from voicews.models import ServerProcess, VoiceSession
+from voicews.sessions import store
+from voicews.sessions.control import ControlChannel, Message
+from voicews.sessions.database import heartbeat_database, session_database
+from voicews.sessions.drain import drain_at_sigterm
+from voicews.sessions.live import LiveSessions, announce_end, live_sessions
+from voicews.sessions.looplag import LoopLag
+from voicews.sessions.news import note, tell
+from voicews.sessions.rules import Lease
+from voicews.sessions.store import Heartbeat
+from voicews.sessions.takeover import Takeovers
+from voicews.sessions.timeline import timeline
+from voicews.sessions.warnings import warn_of_several_processes, warn_of_this_server
+
+logger = logging.getLogger(__name__)
+
+SERVER_RESTART = 1012
+#: How long a drained process tries to say so to the database before it ends.
+STOP_TIMEOUT_SECS = 10.0
+#: Rows of processes that ended so long ago (seconds) are deleted.
+FORGET_SECS = 24 * 3600.0
+LOG_INTERVAL_SECS = 1.0
+
+
+class ProcessState(enum.IntEnum):
+    STARTING = 0
+    RUNNING = 1
+    #: Takes no new calls, and stops after the last one.
+    DRAINING = 2
+    STOPPED = 3
+
+
+class Process:
+    """One event loop's part in the sessions; see `this_process`."""
+
+    def __init__(self, sessions: LiveSessions) -> None:
+        self.state = ProcessState.STARTING
+        self.lease = Lease(settings.LEASE_SECS)
+        self.live_sessions = sessions
+        self.control = ControlChannel(self._handle)
+        self.takeovers = Takeovers(self, sessions)
+        self.loop_lag = LoopLag()
+        self.grace_secs = settings.RECONNECT_GRACE_SECS
+        self._row = ServerProcess(
+            id=uuid.uuid4(),
+            host=socket.gethostname()[:255],
+            pid=os.getpid(),
+            capacity=settings.MAX_SESSIONS_PER_PROCESS,
+        )
+        self._first_heartbeat: asyncio.Future[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
+        self._beat_now = asyncio.Event()
+        self._lease_watch: asyncio.TimerHandle | None = None
+        self._suspended = False
+        self._sweep_at = 0.0
+        self._logged_at = float("-inf")
+        self._handlers: dict[str, Any] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def id(self) -> UUID:
+        return self._row.pk
+
+    @property
+    def is_draining(self) -> bool:
+        return self.state >= ProcessState.DRAINING
+
+    @property
+    def has_lease(self) -> bool:
+        return self.lease.is_valid(monotonic())
+
+    @property
+    def is_full(self) -> bool:
+        limit = settings.MAX_SESSIONS_PER_PROCESS
+        return limit is not None and len(self.live_sessions) >= limit
+
+    @property
+    def takes_calls(self) -> bool:
+        """What a load balancer wants to know."""
+        return self.state is ProcessState.RUNNING and self.has_lease and not self.is_full
+
+    async def started(self) -> None:
+        """Wait until this process is known to the others. Raises `Busy` if it can't be."""
+        if self.state is ProcessState.RUNNING and self.has_lease:
+            return
+        if self._beating is None:
+            self._start()
+        assert self._first_heartbeat is not None
+        try:
+            async with asyncio.timeout(self.lease.secs):
+                await asyncio.shield(self._first_heartbeat)
+        except TimeoutError:
+            raise Busy("the server is not ready") from None
+
+    def check_room(self, session_id: UUID) -> None:
+        """Raise `Busy` if this process takes no call more; those that it has may come back."""
+        if self.live_sessions.get(session_id) is not None:
+            return
+        if self.is_draining:
+            raise Busy("the server restarts", SERVER_RESTART)
+        if self.is_full:
+            raise Busy("the server has as many calls as it takes")
+
+    def on_message(self, op: str, handler: Any) -> None:
+        """Call `handler(message)` for each control message `op`."""
+        self._handlers[op] = handler
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._first_heartbeat = loop.create_future()
+        self._beating = loop.create_task(self._beat_for_ever())
+        self.control.start()
+        self.loop_lag.start()
+        drain_at_sigterm(self)
+        warn_of_this_server()
+
+    # --- heartbeats -------------------------------------------------------------------------------
+
+    async def _beat_for_ever(self) -> None:
+        while self.state is not ProcessState.STOPPED:
+            self._beat_now.clear()
+            try:
+                await self._beat()
+            except Exception as error:  # noqa: BLE001 - the next one may do better
+                self._log("heartbeat failed: %r", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._beat_now.wait(), self.lease.heartbeat_secs)
+
+    async def _beat(self) -> None:
+        row = self._row
+        row.channel = self.control.name
+        row.live_sessions = len(self.live_sessions)
+        row.draining = self.is_draining
+        sent_at = monotonic()
+        beat = await heartbeat_database.run(partial(store.heartbeat, row, self.lease.secs))
+        contiguous = self.lease.renewed(sent_at, monotonic()) and not beat.was_forgotten
+        if not contiguous:
+            await self._regain(sent_at)
+        self._watch_lease()
+        if self.state is ProcessState.STARTING:
+            self.state = ProcessState.RUNNING
+        if self._first_heartbeat is not None and not self._first_heartbeat.done():
+            self._first_heartbeat.set_result(None)
+        self._obey(beat)
+        # Who was cut off itself is in no position to give others up.
+        if contiguous and sent_at >= self._sweep_at:
+            self._sweep_at = sent_at + self.lease.secs / 2
+            self._spawn(self._sweep())
+
+    def _obey(self, beat: Heartbeat) -> None:
+        for session_id, epoch in beat.superseded:
+            self.takeovers.let_go_soon(session_id, epoch)
+        for request in beat.end_requests:
+            self._end(request.session, request.close_code, request.reason)
+        if beat.draining and not self.is_draining:
+            self.drain_soon()
+        warn_of_several_processes(beat.live_processes)
+
+    async def _regain(self, sent_at: float) -> None:
+        """Find out which sessions are still our own, then go on with them."""
+        held = [
+            (live, live.epoch, live.socket.connection_id if live.socket is not None else None)
+            for live in self.live_sessions
+        ]
+        asked = [(live.row.pk, epoch, connection) for live, epoch, connection in held]
+        own = await heartbeat_database.run(partial(store.regain, self.id, asked))
+        for live, epoch, _connection in held:
+            is_ours = own.get(live.row.pk)
+            if is_ours is None:
+                logger.warning("call %s: another process has it", live.row.pk)
+                live.abandon()
+            elif not is_ours:
+                self.takeovers.let_go_soon(live.row.pk, epoch + 1)
+        self.lease.confirmed(sent_at)
+        if self._suspended:
+            self._suspended = False
+            logger.warning("the lease holds again: %d calls go on", len(self.live_sessions))
+            tell(signals.process_resumed, ServerProcess, process=self._row)
+
+    def _watch_lease(self) -> None:
+        if self._lease_watch is not None:
+            self._lease_watch.cancel()
+        self._lease_watch = asyncio.get_running_loop().call_later(
+            self.lease.valid_until - monotonic(), self._lease_ran_out
+        )
+
+    def _lease_ran_out(self) -> None:
+        if self.has_lease or self._suspended or self.state is ProcessState.STOPPED:
+            return
+        self._suspended = True
+        logger.error(
+            "the lease ran out: %d calls are suspended until the database answers",
+            len(self.live_sessions),
+        )
+        tell(signals.process_suspended, ServerProcess, process=self._row)
+
+    async def _sweep(self) -> None:
+        job = partial(store.sweep, self.lease.secs, self.grace_secs, FORGET_SECS)
+        try:
+            swept = await session_database.run(job)
+        except Exception as error:  # noqa: BLE001 - the next one may do better
+            self._log("could not sweep: %r", error)
+            return
+        for session_id in swept.lost:
+            logger.warning("call %s: %s", session_id, store.PROCESS_LOST)
+            row = VoiceSession(pk=session_id)
+            note(row, store.EventKind.INTERRUPTED, close_code=1006, detail=store.PROCESS_LOST)
+            tell(signals.session_lost, VoiceSession, session_id=session_id)
+        for session in swept.ended:
+            announce_end(session)
+
+    # --- what others want -------------------------------------------------------------------------
+
+    def _handle(self, message: Message) -> None:
+        op = message.get("op")
+        if op == "claimed":
+            self.takeovers.let_go_soon(
+                UUID(message["session"]), int(message["epoch"]), message["reply_to"]
+            )
+        elif op == "released":
+            self.takeovers.released(UUID(message["session"]))
+        elif op == "challenge":
+            self.takeovers.answer_challenge(message)
+        elif op == "end":
+            self._end(UUID(message["session"]), int(message["code"]), str(message["reason"]))
+        elif op == "drain":
+            self.drain_soon()
+        elif op == "ping":
+            self.control.answer(message)
+        elif op in self._handlers:
+            self._handlers[op](message)
+
+    def _end(self, session_id: UUID, close_code: int, reason: str) -> None:
+        live = self.live_sessions.get(session_id)
+        if live is not None:
+            live.end(close_code, reason)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def drain_soon(self) -> asyncio.Task[None] | None:
+        """Take no new calls, and stop when those that run are over. Does not wait."""
+        if self.is_draining:
+            return None
+        self.state = ProcessState.DRAINING
+        self._beat_now.set()
+        return self._spawn(self._drain())
+
+    async def _drain(self) -> None:
+        logger.info("draining: %d calls run", len(self.live_sessions))
+        tell(signals.process_draining, ServerProcess, process=self._row)
+        await self.live_sessions.wait_empty(settings.DRAIN_TIMEOUT_SECS)
+        for live in self.live_sessions:
+            self._spawn(self._move(live))
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECS):
+                await self.live_sessions.wait_empty(STOP_TIMEOUT_SECS)
+                await timeline.flush()
+                self.state = ProcessState.STOPPED
+                if self._beating is not None:
+                    self._beat_now.set()
+                    await asyncio.wait([self._beating])
+                await session_database.run(partial(store.stop, self.id))
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+            logger.warning("the database does not know that this process ends: %r", error)
+        self.state = ProcessState.STOPPED
+        logger.info("drained")
+
+    async def _move(self, live: Any) -> None:
+        async with self.live_sessions.lock(live.row.pk):
+            await live.release(SERVER_RESTART, "server restarts", self.grace_secs)
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _log(self, text: str, error: Exception) -> None:
+        now = monotonic()
+        if now - self._logged_at >= LOG_INTERVAL_SECS:
+            self._logged_at = now
+            logger.warning(text, error)
+
+
+_processes: WeakKeyDictionary[asyncio.AbstractEventLoop, Process] = WeakKeyDictionary()
+
+
+def this_process() -> Process:
+    """The one of the running event loop: a server has one."""
+    loop = asyncio.get_running_loop()
+    process = _processes.get(loop)
+    if process is None:
+        process = _processes[loop] = Process(live_sessions)
+    return process

@@ -1,0 +1,205 @@
+"""Who may hold a session: the rules, without a clock, a database or a network.
+
+A session belongs to at most one process at a time, its owner, which runs the bot and feeds it from
+at most one socket. Whoever wants it makes a claim, which gets the next epoch. Three things keep
+two processes from feeding the bot at once:
+
+* an owner's claim is followed by the next one's entry only when the owner has released the session
+  or its lease has run out,
+* an owner whose lease may have run out is suspended: it takes nothing and sends nothing until it
+  has found that the session is still its own,
+* of several that wait, only the newest claim may go in.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+#: The share of its lease after which a process that could not renew it stops: the rest is for
+#: clocks that don't run at the same speed, and for what is on its way.
+SAFE_LEASE_SHARE = 0.9
+#: Heartbeats in one lease.
+HEARTBEATS_PER_LEASE = 5
+#: A holder whose client has been silent so long (seconds) is doubted, and gets as long again.
+CHALLENGE_SILENCE_SECS = 2.0
+
+
+class SocketState(enum.IntEnum):
+    """The life of one socket of a session, in its process."""
+
+    #: Accepted, has said nothing that makes sense yet.
+    SILENT = 0
+    #: Has made a claim, may not go in yet.
+    CLAIMING = 1
+    #: Feeds the bot.
+    ACTIVE = 2
+    CLOSED = 3
+
+
+class LiveState(enum.IntEnum):
+    """The life of a session's bot in the process that owns it."""
+
+    RUNNING = 0
+    #: Another process gets the session: the bot's state is being stored.
+    RELEASING = 1
+    #: Over here; the session goes on elsewhere, or waits for its client.
+    RELEASED = 2
+    ENDED = 3
+
+
+class Verdict(enum.Enum):
+    #: The session is the claimer's.
+    GRANTED = enum.auto()
+    #: The claim stands, but the owner has to let go first.
+    WAIT = enum.auto()
+    #: Somebody holds it, and the one who asked has made no claim.
+    HELD = enum.auto()
+    #: A newer claim has been made.
+    SUPERSEDED = enum.auto()
+    ENDED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a session to everybody: the fields that decide about it."""
+
+    ended: bool = False
+    #: The newest claim's number.
+    epoch: int = 0
+    #: The process that runs the bot, and the claim that it got the session with.
+    owner: UUID | None = None
+    owner_epoch: int = 0
+    #: Whether the owner's lease lasts. Without meaning if there is no owner.
+    owner_alive: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        return self.owner is None or not self.owner_alive
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether the owner should let go."""
+        return self.epoch > self.owner_epoch
+
+    def granted(self, process: UUID, epoch: int) -> Record:
+        return replace(self, epoch=epoch, owner=process, owner_epoch=epoch, owner_alive=True)
+
+
+def arrive(record: Record, process: UUID, *, has_client: bool) -> tuple[Record, Verdict]:
+    """A socket has come to `process` and said nothing yet: it goes in if that evicts nobody.
+
+    `has_client` says whether a client is connected, where `process` is the owner.
+    """
+    if record.ended:
+        return record, Verdict.ENDED
+    if record.is_free or (record.owner == process and not has_client):
+        epoch = record.epoch + 1
+        return record.granted(process, epoch), Verdict.GRANTED
+    return record, Verdict.HELD
+
+
+def claim(record: Record, process: UUID) -> tuple[Record, Verdict]:
+    """A socket of `process` has said something valid: it gets the session, or is next."""
+    if record.ended:
+        return record, Verdict.ENDED
+    epoch = record.epoch + 1
+    if record.is_free or record.owner == process:
+        return record.granted(process, epoch), Verdict.GRANTED
+    return replace(record, epoch=epoch), Verdict.WAIT
+
+
+def enter(record: Record, process: UUID, epoch: int) -> tuple[Record, Verdict]:
+    """A socket that waits with the claim `epoch` asks whether it may go in now."""
+    if record.ended:
+        return record, Verdict.ENDED
+    if record.epoch != epoch:
+        return record, Verdict.SUPERSEDED
+    if record.is_free or record.owner == process:
+        return record.granted(process, epoch), Verdict.GRANTED
+    return record, Verdict.WAIT
+
+
+def release(record: Record, process: UUID) -> tuple[Record, bool]:
+    """`process` lets go; False if the session is no longer its own."""
+    if record.ended or record.owner != process:
+        return record, False
+    return replace(record, owner=None, owner_alive=False), True
+
+
+def end(record: Record, process: UUID | None) -> tuple[Record, bool]:
+    """The session is over, says its owner, or anybody (None) where it has none that lives.
+
+    False if it is not for this one to say, or was over before: of all who try, one reports it.
+    """
+    entitled = record.owner == process if process is not None else record.is_free
+    if record.ended or not entitled:
+        return record, False
+    return replace(record, ended=True, owner=None, owner_alive=False), True
+
+
+def regain(record: Record, process: UUID, epoch: int) -> tuple[Record, bool]:
+    """`process` was cut off and asks whether the session that it got with `epoch` is its own.
+
+    So it is if nobody has claimed it since; also if it was given up for lost in the meantime.
+    """
+    if record.ended or record.epoch != epoch:
+        return record, False
+    if record.owner not in (None, process):
+        return record, False
+    return record.granted(process, epoch), True
+
+
+class Answer(enum.Enum):
+    """What a challenged holder can say."""
+
+    ALIVE = "alive"
+    #: Silent, but not for long enough to be sure: ask again at the end of the term.
+    DOUBT = "doubt"
+    GONE = "gone"
+
+
+def challenge(silent_secs: float, waited_secs: float) -> Answer:
+    """What a holder whose client has said nothing for `silent_secs` answers to a challenge that
+    was made `waited_secs` ago.
+    """
+    if silent_secs < waited_secs or silent_secs < CHALLENGE_SILENCE_SECS:
+        return Answer.ALIVE
+    return Answer.GONE if waited_secs >= CHALLENGE_SILENCE_SECS else Answer.DOUBT
+
+
+class Lease:
+    """Until when a process may feed its bots, told its own monotonic time (seconds).
+
+    The database knows the same lease by its own clock, and there it ends a little later: it
+    begins when the heartbeat arrives there, here when it was sent.
+    """
+
+    def __init__(self, secs: float) -> None:
+        self.secs = secs
+        self.valid_until = float("-inf")
+
+    @property
+    def heartbeat_secs(self) -> float:
+        return self.secs / HEARTBEATS_PER_LEASE
+
+    def is_valid(self, now: float) -> bool:
+        return now < self.valid_until
+
+    def renewed(self, sent_at: float, answered_at: float) -> bool:
+        """A heartbeat was stored. False if the lease may have run out before: then it holds again
+        only after `confirmed`, when the process knows which sessions are still its own.
+        """
+        if not self.is_valid(answered_at):
+            return False
+        self.confirmed(sent_at)
+        return True
+
+    def confirmed(self, sent_at: float) -> None:
+        """The process knows what is its own since its heartbeat of `sent_at`."""
+        self.valid_until = sent_at + self.secs * SAFE_LEASE_SHARE
+
+    def lost(self) -> None:
+        """Don't rely on it any more."""
+        self.valid_until = float("-inf")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -23,6 +25,7 @@ class Serve(Protocol):
         *,
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
+        python: Path = Path(sys.executable),
     ) -> Server: ...
 
 
@@ -43,9 +46,10 @@ def _serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterato
         *,
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
+        python: Path = Path(sys.executable),
     ) -> Server:
         directory = tmp_path_factory.mktemp(program)
-        server = Server(directory, database, program, environment, arguments)
+        server = Server(directory, database, program, environment, arguments, python)
         mine.append(server)
         _running.append(server)
         return server

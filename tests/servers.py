@@ -77,6 +77,7 @@ class Server:
         program: ServerName = "uvicorn",
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
+        python: Path = Path(sys.executable),
     ) -> None:
         self.program = program
         self.port = free_port()
@@ -88,6 +89,7 @@ class Server:
         shutil.copyfile(template_database, self.database)
         self._environment = server_environment(self.database, environment)
         self._arguments = arguments
+        self._python = python
         self.process: subprocess.Popen[bytes] = self._start()
 
     def _command(self) -> list[str]:
@@ -102,7 +104,7 @@ class Server:
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *self._command(), *self._arguments],
+                [self._python, *self._command(), *self._arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -9,9 +9,10 @@ from playwright.sync_api import Page
 
 from tests.conftest import Serve
 from tests.interop.chromium import chromium_page
+from tests.interop.environment import PIPECAT_PYTHON
 from tests.interop.peers import VoiceServer, pipecat_server
 from tests.interop.signals import tone, write_wav
-from tests.servers import ServerName
+from tests.servers import Server, ServerName
 
 FREQUENCY = 440.0
 
@@ -37,9 +38,23 @@ def voicews(request: pytest.FixtureRequest, serve: Serve) -> VoiceServer:
     return _voicews(serve, request.param)
 
 
-@pytest.fixture(params=["uvicorn", "daphne", "pipecat"])
+@pytest.fixture
+def django_pipecat(serve: Serve) -> Server:
+    """The demo project with bots that are Pipecat pipelines."""
+    if not PIPECAT_PYTHON.exists():
+        pytest.fail(f"{PIPECAT_PYTHON} was not found; run: make setup-test")
+    return serve(
+        environment={"DJANGO_SETTINGS_MODULE": "tests.interop.pipecat_settings"},
+        python=PIPECAT_PYTHON,
+    )
+
+
+@pytest.fixture(params=["uvicorn", "daphne", "pipecat", "pipecat in voicews"])
 def voice_server(request: pytest.FixtureRequest, serve: Serve) -> VoiceServer:
-    """What ``voicews`` is, and Pipecat's server, which must pass the same tests."""
+    """What ``voicews`` is, Pipecat's server, which must pass the same tests, and both in one."""
+    if request.param == "pipecat in voicews":
+        server: Server = request.getfixturevalue("django_pipecat")
+        return VoiceServer(server.origin, "/voice/connect/")
     if request.param == "pipecat":
         pipecat: VoiceServer = request.getfixturevalue("pipecat")
         return pipecat

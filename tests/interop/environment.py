@@ -1,7 +1,8 @@
 """Install what the interoperability tests and the benchmarks compare voicews with.
 
 ``python -m tests.interop.environment`` makes ``.venv-pipecat`` with Pipecat as requirements.txt
-pins it, and bundles Pipecat's browser client for the test page. What is up to date is left alone.
+pins it and voicews beside it, and bundles Pipecat's browser client for the test page. What is up to
+date is left alone.
 """
 
 import hashlib
@@ -17,6 +18,9 @@ REPOSITORY_DIR = INTEROP_DIR.parent.parent
 PIPECAT_VENV = REPOSITORY_DIR / ".venv-pipecat"
 PIPECAT_PYTHON = PIPECAT_VENV / "bin" / "python"
 REQUIREMENTS = INTEROP_DIR / "requirements.txt"
+PROJECT = REPOSITORY_DIR / "pyproject.toml"
+# What the demo project and the tests that run in there need on top.
+PROJECT_REQUIREMENTS = ("dj-database-url", "pytest", "pytest-asyncio", "pytest-django")
 PAGE_DIR = INTEROP_DIR / "page"
 BUNDLE = INTEROP_DIR / "build" / "pipecat.js"
 BUNDLE_SOURCES = (
@@ -45,9 +49,34 @@ def install_pipecat() -> None:
         return
     print(f"installing Pipecat into {PIPECAT_VENV.name}", flush=True)
     venv.create(PIPECAT_VENV, clear=True, with_pip=True)
-    pip = [str(PIPECAT_PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True)
+    _pip_install("--requirement", str(REQUIREMENTS))
     marker.write_text(digest)
+
+
+def install_voicews() -> None:
+    """Install this repository into ``.venv-pipecat``, without touching what is pinned there."""
+    marker = PIPECAT_VENV / ".voicews"
+    digest = _digest((REQUIREMENTS, PROJECT))
+    if _is_current(marker, digest):
+        return
+    print(f"installing voicews into {PIPECAT_VENV.name}", flush=True)
+    _pip_install(
+        *("--requirement", str(REQUIREMENTS), "--editable", f"{REPOSITORY_DIR}[uvicorn,pipecat]"),
+        *PROJECT_REQUIREMENTS,
+    )
+    marker.write_text(digest)
+
+
+def _pip_install(*arguments: str) -> None:
+    command = (
+        str(PIPECAT_PYTHON),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    )
+    subprocess.run([*command, *arguments], check=True)
 
 
 def bundle_browser_client() -> None:
@@ -73,6 +102,7 @@ def pipecat_environ() -> dict[str, str]:
 
 def main() -> None:
     install_pipecat()
+    install_voicews()
     bundle_browser_client()
 
 

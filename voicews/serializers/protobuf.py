@@ -101,7 +101,12 @@ def _encode_message(
 
 
 def _encode_pong(frame: PongFrame) -> pb.Frame:
-    return _encode_json({"label": EXTENSION_LABEL, "type": "pong", "id": frame.id, "data": {}})
+    return _encode_json(pong_message(frame))
+
+
+def pong_message(frame: PongFrame) -> dict[str, Any]:
+    """The answer to a ping, as JSON."""
+    return {"label": EXTENSION_LABEL, "type": "pong", "id": frame.id, "data": {}}
 
 
 def _encode_interruption(_frame: InterruptionFrame) -> pb.Frame:
@@ -145,11 +150,12 @@ def _decode_message(wrapped: pb.MessageFrame) -> Frame | None:
     if not isinstance(message, dict):
         raise InvalidMessage(f"expected a JSON object, found {type(message).__name__}")
     if message.get("label") == EXTENSION_LABEL:
-        return _decode_extension(message)
+        return decode_extension(message)
     return InputTransportMessageFrame(message)
 
 
-def _decode_extension(message: dict[str, Any]) -> Frame | None:
+def decode_extension(message: dict[str, Any]) -> Frame | None:
+    """The frame in a message with our label; None if this version doesn't know it."""
     kind = message.get("type")
     if kind == "ping":
         return PingFrame(str(message.get("id", ""))[:64])

@@ -1,0 +1,1 @@
+"""What connects voicews with libraries that it doesn't need."""

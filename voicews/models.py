@@ -103,6 +103,11 @@ class VoiceSession(models.Model):
         verbose_name = _("voice session")
         verbose_name_plural = _("voice sessions")
         ordering = ("-created_at",)
+        permissions = (
+            ("end_voicesession", _("Can end voice sessions")),
+            ("message_voicesession", _("Can send messages to the clients of voice sessions")),
+            ("listen_voicesession", _("Can listen in to voice sessions")),
+        )
         indexes: ClassVar = [
             models.Index(fields=["state", "-created_at"], name="voicews_session_state"),
             models.Index(fields=["bot", "-created_at"], name="voicews_session_bot"),
@@ -306,3 +311,16 @@ class TranscriptEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_role_display()}: {self.text[:60]}"
+
+
+class Dashboard(VoiceSession):
+    """No rows of its own: the admin lists models, and its dashboard is listed as this one.
+
+    Whoever may view sessions may see it; it has no permissions of its own.
+    """
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("dashboard")
+        verbose_name_plural = _("dashboard")

@@ -214,7 +214,28 @@ class Migration(migrations.Migration):
                 "verbose_name": "voice session",
                 "verbose_name_plural": "voice sessions",
                 "ordering": ("-created_at",),
+                "permissions": (
+                    ("end_voicesession", "Can end voice sessions"),
+                    (
+                        "message_voicesession",
+                        "Can send messages to the clients of voice sessions",
+                    ),
+                    ("listen_voicesession", "Can listen in to voice sessions"),
+                ),
             },
+        ),
+        migrations.CreateModel(
+            name="Dashboard",
+            fields=[],
+            options={
+                "verbose_name": "dashboard",
+                "verbose_name_plural": "dashboard",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("voicews.voicesession",),
         ),
         migrations.CreateModel(
             name="VoiceConnection",

@@ -30,5 +30,7 @@ def test_requests_are_answered_or_rejected(page: Page, pipecat: VoiceServer) -> 
     open_voicews_page(page, pipecat.origin)
     page.evaluate("url => call.connect(url)", pipecat.connect_url)
     assert page.evaluate("call.client.sendClientRequest('echo', {hello: 1})") == {"hello": 1}
-    refused = "call.client.sendClientRequest('unknown', {}).catch(error => [error.code, error.reason])"
+    refused = (
+        "call.client.sendClientRequest('unknown', {}).catch(error => [error.code, error.reason])"
+    )
     assert page.evaluate(refused) == ["request-failed", "unknown message unknown"]

@@ -91,7 +91,9 @@ class SocketWriter:
         self._scheduled = None
         if self._writing is not None or self.error is not None:
             return
-        self._writing = asyncio.current_task(self._loop)
+        writing = asyncio.current_task(self._loop)
+        assert writing is not None
+        self._writing = writing
         try:
             while self._urgent or self._pending:
                 data = self._urgent.popleft() if self._urgent else self._pending.popleft()
@@ -103,15 +105,19 @@ class SocketWriter:
                 self.messages_out += 1
                 self.bytes_out += len(data)
         except asyncio.CancelledError:
-            if not self._stalled:
-                raise
+            self._writing = None
+            if self._stalled:
+                self._fail(WriteTimeout(f"no progress in {self._timeout_secs:g} s"))
             # Ours, not somebody else's: the one that we interrupted goes on.
-            if self._writing is not None:
-                self._writing.uncancel()
-            self._fail(WriteTimeout(f"no progress in {self._timeout_secs:g} s"))
+            if not self._stalled or writing.cancelling() > 1:
+                raise
         except Exception as error:  # noqa: BLE001 - each server has its own for "the peer is gone"
+            self._writing = None
             self._fail(error)
         finally:
+            if self._stalled:
+                self._stalled = False
+                writing.uncancel()
             self._writing = None
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)

@@ -98,7 +98,8 @@ class Call:
         async with asyncio.timeout(timeout_secs):
             reason = await self.task.wait()
             await self.transport.wait_closed()
-            await asyncio.sleep(0.01)  # the last events are sent by a task of their own
+            # A task of its own sends the last events.
+            await until(lambda: self.transport._events._worker is None)
             return reason
 
 

@@ -112,7 +112,8 @@ class WebsocketClientSession:
             return False
         finally:
             self._waiting_bytes -= len(message)
-        return True
+        # One whose wait ended because somebody else's had lasted too long wrote nothing.
+        return websocket.state is not State.CLOSED
 
     @property
     def is_connected(self) -> bool:

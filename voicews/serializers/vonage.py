@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from voicews.audio.codecs import Codec, get_codec
-from voicews.exceptions import InvalidMessage
+from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
     CallStartedFrame,
     Frame,
@@ -77,7 +77,7 @@ class VonageSerializer(TelephonySerializer):
     def _packet(self, pcm: bytes) -> bytes:
         size = self.sample_rate // PACKETS_PER_SEC * 2
         if len(pcm) > size:
-            raise ValueError(
+            raise AudioFormatError(
                 f"audio for Vonage: expected packets of {size} bytes, found {len(pcm)}"
             )
         return pcm.ljust(size, b"\0")

@@ -38,6 +38,7 @@ A server process's are sent with `sender=ServerProcess` and `process`, its row:
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -81,6 +82,9 @@ EVENTS: dict[str, Signal] = {
     "on_reconnecting": reconnecting,
 }
 
+#: Receivers may hold up what follows an event, such as the end of the call, for so long.
+THEN_AT_LATEST_SECS = 5.0
+
 EventHandler = Callable[..., Awaitable[None] | None]
 
 
@@ -103,53 +107,81 @@ class EventSource:
         if name not in self._names:
             known = ", ".join(sorted(self._names))
             raise ConfigurationError(f"expected one of the events {known}, found {name!r}")
-        receiver: Callable[..., Any]
-        if asyncio.iscoroutinefunction(handler):
 
-            async def receiver(**kwargs: Any) -> None:
-                await handler(*_arguments(kwargs))
-        else:
-
-            def receiver(**kwargs: Any) -> None:
-                handler(*_arguments(kwargs))
+        # Async also for a plain handler: Django calls plain receivers in a thread, and a handler
+        # is there to do something with the transport, which belongs to the event loop.
+        async def receiver(**kwargs: Any) -> None:
+            result = handler(*_arguments(kwargs))
+            if inspect.isawaitable(result):
+                await result
 
         signal = EVENTS[name]
         signal.connect(receiver, sender=self._sender, weak=False)
         self._receivers.append((signal, receiver))
 
     def send(self, name: str, *, then: Callable[[], None] | None = None, **arguments: Any) -> None:
-        """Send an event after those before it; `then` is called when its receivers are done."""
+        """Send an event after those before it.
+
+        `then` is called when its receivers are done, or have taken `THEN_AT_LATEST_SECS`.
+        """
         if not self._waiting and self._worker is None and not self._is_heard(name):
             if then is not None:
                 then()
             return
+        if then is not None:
+            then = _once_at_the_latest(then)
         self._waiting.append((name, arguments, then))
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
     def disconnect_all(self) -> None:
         """Forget the handlers once the events sent so far have been delivered."""
+        # Not yet: a client that goes with the call is let go of, with an event of its own, by
+        # whoever ends the call.
+        asyncio.get_running_loop().call_soon(self._disconnect_when_done)
+
+    def _disconnect_when_done(self) -> None:
         if self._worker is None:
             for signal, receiver in self._receivers:
                 signal.disconnect(receiver, sender=self._sender)
             self._receivers.clear()
         else:
-            self._worker.add_done_callback(lambda _task: self.disconnect_all())
+            self._worker.add_done_callback(lambda _task: self._disconnect_when_done())
 
     def _is_heard(self, name: str) -> bool:
         return EVENTS[name].has_listeners(self._sender)
 
     async def _work(self) -> None:
+        worker = self._worker
         try:
             while self._waiting:
                 name, arguments, then = self._waiting.popleft()
-                await EVENTS[name].asend_robust(
-                    sender=self._sender, **{self._role: self._sender}, **arguments
-                )
+                try:
+                    await EVENTS[name].asend_robust(
+                        sender=self._sender, **{self._role: self._sender}, **arguments
+                    )
+                except asyncio.CancelledError:
+                    # A receiver may give itself up, which is no reason to keep the rest waiting.
+                    if worker is None or worker.cancelling():
+                        raise
                 if then is not None:
                     then()
         finally:
             self._worker = None
+
+
+def _once_at_the_latest(then: Callable[[], None]) -> Callable[[], None]:
+    called = False
+
+    def once() -> None:
+        nonlocal called
+        timer.cancel()
+        if not called:
+            called = True
+            then()
+
+    timer = asyncio.get_running_loop().call_later(THEN_AT_LATEST_SECS, once)
+    return once
 
 
 def _arguments(kwargs: dict[str, Any]) -> list[Any]:

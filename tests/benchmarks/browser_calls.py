@@ -35,9 +35,13 @@ SERVER_LIMIT = 0.95
 TOGETHER, SPREAD = "together", "spread"
 BUDGET_OF_PIPECAT = 1 / 6
 BUDGET_OF_BARE_ECHO = 1.3
+# A Pipecat pipeline on our transport, next to the same one on Pipecat's.
+BUDGET_OF_CONTRIB = 1.0
 BUDGET_IDLE_BYTES = 60_000
 
-OURS, RESAMPLED, PIPECAT, BARE = "voicews", "voicews, 24 kHz out", "Pipecat 1.14", "bare ASGI echo"
+OURS, RESAMPLED = "voicews", "voicews, 24 kHz out"
+PIPECAT, CONTRIB = "Pipecat 1.14", "Pipecat in voicews"
+BARE = "bare ASGI echo"
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,18 @@ PEERS = (
         application="tests.interop.pipecat_server:app",
         connect="/connect",
         environ={**pipecat_environ(), "PIPECAT_IN_RATE": "16000", "PIPECAT_OUT_RATE": "16000"},
+    ),
+    Peer(
+        CONTRIB,
+        python=PIPECAT_PYTHON,
+        application="project.asgi:application",
+        connect="/voice/connect/",
+        request={"bot": "echo16k"},
+        environ={
+            **pipecat_environ(),
+            "DJANGO_SETTINGS_MODULE": "tests.benchmarks.pipecat_settings",
+        },
+        migrates=True,
     ),
     Peer(BARE, python=Path(sys.executable), application="tests.benchmarks.bare_asgi:app", path="/"),
 )
@@ -219,7 +235,11 @@ def _print_table(rows: Mapping[str, Row], arrival: str) -> None:
 
 def _print_ratios(rows: Mapping[str, Row], arrival: str) -> None:
     cpu = {name: row.talks[arrival].cpu_per_call_second for name, row in rows.items()}
-    for name, peer in ((OURS, PIPECAT), (OURS, BARE), (RESAMPLED, BARE), (PIPECAT, BARE)):
+    pairs = (
+        *((OURS, PIPECAT), (OURS, BARE), (RESAMPLED, BARE)),
+        *((PIPECAT, BARE), (CONTRIB, PIPECAT)),
+    )
+    for name, peer in pairs:
         if name in cpu and peer in cpu:
             print(f"CPU, {name} / {peer}: {cpu[name] / cpu[peer]:.3f}")
 
@@ -230,10 +250,13 @@ def _verdict(what: str, value: float, budget: float, unit: str = "") -> str:
 
 
 def _print_verdicts(rows: Mapping[str, Row]) -> None:
-    if OURS not in rows:
-        return
     print("\nbudgets, for messages that arrive together")
     cpu = {name: row.talks[TOGETHER].cpu_per_call_second for name, row in rows.items()}
+    if CONTRIB in cpu and PIPECAT in cpu:
+        ratio = cpu[CONTRIB] / cpu[PIPECAT]
+        print(_verdict(f"CPU, {CONTRIB} / {PIPECAT}", ratio, BUDGET_OF_CONTRIB))
+    if OURS not in rows:
+        return
     for peer, budget in ((PIPECAT, BUDGET_OF_PIPECAT), (BARE, BUDGET_OF_BARE_ECHO)):
         if peer in cpu:
             print(_verdict(f"CPU, {OURS} / {peer}", cpu[OURS] / cpu[peer], budget))

@@ -78,6 +78,15 @@ class VoicewsInputTransport(BaseInputTransport):
         await self._stop_receiving()
         await self._transport.cleanup()
 
+    async def push_audio_frame(self, frame: Any) -> None:
+        if self._params.audio_in_filter is not None:
+            await super().push_audio_frame(frame)
+        elif (
+            self._params.audio_in_enabled and self._params.audio_in_passthrough and not self._paused
+        ):
+            # Without a filter there is nothing to wait for in another queue and task.
+            await self.push_frame(frame)
+
     async def _stop_receiving(self) -> None:
         task, self._receive_task = self._receive_task, None
         if task is not None:

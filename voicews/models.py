@@ -241,6 +241,7 @@ class SessionEvent(models.Model):
         ERROR = "error", _("error")
         MESSAGE = "message", _("message")
         LISTENED = "listened", _("listened in")
+        END_REQUESTED = "end-requested", _("end requested")
         ENDED = "ended", _("ended")
 
     class Actor(models.TextChoices):

@@ -376,6 +376,7 @@ class Migration(migrations.Migration):
                             ("error", "error"),
                             ("message", "message"),
                             ("listened", "listened in"),
+                            ("end-requested", "end requested"),
                             ("ended", "ended"),
                         ],
                         max_length=16,

@@ -23,9 +23,11 @@ from voicews.sessions import store
 from voicews.sessions.control import ControlChannel, Message
 from voicews.sessions.database import heartbeat_database, session_database
 from voicews.sessions.drain import drain_at_sigterm
+from voicews.sessions.listening import answer_listeners
 from voicews.sessions.live import LiveSessions, announce_end, live_sessions
 from voicews.sessions.looplag import LoopLag
 from voicews.sessions.news import note, tell
+from voicews.sessions.operators import answer_operators
 from voicews.sessions.rules import Lease
 from voicews.sessions.store import Heartbeat
 from voicews.sessions.takeover import Takeovers
@@ -311,4 +313,6 @@ def this_process() -> Process:
     process = _processes.get(loop)
     if process is None:
         process = _processes[loop] = Process(live_sessions)
+        answer_operators(process)
+        answer_listeners(process)
     return process

@@ -1,0 +1,224 @@
+"""What operators do with a session, in whichever process it lives.
+
+The functions that end a session or send its client a message are plain, for views and commands;
+what a page shows live is asked for on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+
+from voicews import signals
+from voicews.exceptions import NotAllowed
+from voicews.frames import Direction, OutputTransportMessageUrgentFrame
+from voicews.models import SessionEvent, VoiceSession
+from voicews.sessions import store
+from voicews.sessions.database import session_database
+from voicews.sessions.live import LiveSession, live_sessions
+from voicews.sessions.news import tell
+
+if TYPE_CHECKING:
+    from voicews.sessions.control import Message
+    from voicews.sessions.process import Process
+
+ENDED_BY_OPERATOR = 4002
+#: How long another process may take to answer.
+ANSWER_TIMEOUT_SECS = 2.0
+NO_ANSWER = "the server process that runs the call does not answer"
+
+Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFigures:
+    """How a call is doing, as the process that runs it knows."""
+
+    has_client: bool
+    #: How long the client has said nothing; None while there is none.
+    silent_secs: float | None = None
+    #: What went through the client's present socket.
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    invalid_messages: int = 0
+    #: The worst delay of the process's event loop in the last seconds.
+    loop_lag_ms: float = 0.0
+
+
+# --- from anywhere --------------------------------------------------------------------------------
+
+
+def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
+    """End a session with 4002; `reason` is what its client is told. Does not wait for the end.
+
+    `operator` is the user who wants it, if it is one. Raises `NotAllowed` if there is no such
+    session, or if it has ended.
+    """
+    with store.atomic():
+        at_once, where = store.request_end(session_id, ENDED_BY_OPERATOR, reason)
+        _note(session_id, Kind.END_REQUESTED, operator, reason)
+        if at_once:
+            _note(session_id, Kind.ENDED, operator, reason, ENDED_BY_OPERATOR)
+    if at_once:
+        session = VoiceSession.objects.using(store.database()).get(pk=session_id)
+        signals.session_ended.send_robust(
+            sender=VoiceSession, session=session, close_code=ENDED_BY_OPERATOR, reason=reason
+        )
+    elif where.channel:
+        # Without it, the next heartbeat tells.
+        async_to_sync(_send)(
+            where.channel, "end", session=str(session_id), code=ENDED_BY_OPERATOR, reason=reason
+        )
+
+
+def send_message(session_id: UUID, data: Any, operator: Any = None) -> None:
+    """Send a session's client a `server-message` with any JSON data.
+
+    Raises `NotAllowed` if no client is there to get it, or if the process that runs the session
+    can't be reached.
+    """
+    where = store.whereabouts(session_id)
+    if where is None or where.owner is None:
+        raise NotAllowed("no client is connected")
+    operator_id = None if operator is None else str(operator.pk)
+    problem = async_to_sync(_deliver)(session_id, where.channel, data, operator_id)
+    if problem:
+        raise NotAllowed(problem)
+    text = data["text"] if isinstance(data, dict) and "text" in data else str(data)
+    _note(session_id, Kind.MESSAGE, operator, str(text))
+
+
+def _note(
+    session_id: UUID,
+    kind: SessionEvent.Kind,
+    operator: Any,
+    detail: str,
+    close_code: int | None = None,
+) -> None:
+    SessionEvent.objects.using(store.database()).create(
+        session_id=session_id,
+        kind=kind,
+        actor=Actor.OPERATOR,
+        operator=operator,
+        close_code=close_code,
+        detail=detail[:500],
+    )
+
+
+def _hears_answers() -> bool:
+    from voicews.sessions.process import this_process
+
+    return bool(this_process().control.name)
+
+
+async def _send(channel: str, op: str, **data: Any) -> bool:
+    from voicews.sessions.process import this_process
+
+    return await this_process().control.send(channel, op, **data)
+
+
+async def _deliver(session_id: UUID, channel: str, data: Any, operator_id: str | None) -> str:
+    """Have the session's process send a message; returns what is wrong."""
+    live = live_sessions.get(session_id)
+    if live is not None:
+        return _send_message(live, data, operator_id)
+    request = {"session": str(session_id), "data": data, "operator": operator_id}
+    if not _hears_answers():
+        # A process that serves no sockets: it can ask, but nobody can answer it.
+        return "" if await _send(channel, "message", **request) else NO_ANSWER
+    answer = await ask_owner(channel, "message", **request)
+    return NO_ANSWER if answer is None else str(answer["problem"])
+
+
+def _send_message(live: LiveSession, data: Any, operator_id: str | None) -> str:
+    if not live.has_client:
+        return "no client is connected"
+    message = {"label": "rtvi-ai", "type": "server-message", "data": data}
+    frame = OutputTransportMessageUrgentFrame(message)
+    live.transport.output().process_frame(frame, Direction.DOWNSTREAM)
+    tell(
+        signals.session_message,
+        VoiceSession,
+        session=live.row,
+        data=data,
+        operator_id=operator_id,
+    )
+    return ""
+
+
+# --- on the event loop ----------------------------------------------------------------------------
+
+
+async def figures(session_id: UUID) -> LiveFigures | None:
+    """How a call is doing; None if it isn't live, or if its process does not answer."""
+    from voicews.sessions.process import this_process
+
+    live = live_sessions.get(session_id)
+    if live is not None:
+        return live_figures(live, this_process())
+    where = await session_database.run(partial(store.whereabouts, session_id))
+    if where is None or where.owner is None:
+        return None
+    answer = await ask_owner(where.channel, "figures", session=str(session_id))
+    if answer is None or answer["figures"] is None:
+        return None
+    return LiveFigures(**answer["figures"])
+
+
+async def ask_owner(channel: str, op: str, **data: Any) -> Mapping[str, Any] | None:
+    """What the process behind a channel answers; None if it doesn't."""
+    from voicews.sessions.process import this_process
+
+    process = this_process()
+    return await process.control.request(channel, op, ANSWER_TIMEOUT_SECS, **data)
+
+
+def live_figures(live: LiveSession, process: Process) -> LiveFigures:
+    """How a call of this process is doing."""
+    lag_ms = round(process.loop_lag.worst_secs * 1000, 1)
+    socket = live.socket
+    if socket is None or socket.connection is None:
+        return LiveFigures(has_client=False, loop_lag_ms=lag_ms)
+    through = live.figures(socket)
+    return LiveFigures(
+        has_client=True,
+        silent_secs=round(live.silent_secs, 1),
+        messages_in=through.messages_in,
+        messages_out=through.messages_out,
+        bytes_in=through.bytes_in,
+        bytes_out=through.bytes_out,
+        invalid_messages=through.invalid_messages,
+        loop_lag_ms=lag_ms,
+    )
+
+
+# --- in the process that runs the session ---------------------------------------------------------
+
+
+def answer_operators(process: Process) -> None:
+    """Have a process do what operators of other processes ask for."""
+    process.on_message("message", partial(_answer_message, process))
+    process.on_message("figures", partial(_answer_figures, process))
+
+
+def _answer_message(process: Process, message: Message) -> None:
+    live = live_sessions.get(UUID(message["session"]))
+    problem = (
+        _send_message(live, message["data"], message["operator"])
+        if live is not None
+        else "no client is connected"
+    )
+    process.control.answer(message, problem=problem)
+
+
+def _answer_figures(process: Process, message: Message) -> None:
+    live = live_sessions.get(UUID(message["session"]))
+    found = None if live is None else asdict(live_figures(live, process))
+    process.control.answer(message, figures=found)

@@ -96,7 +96,13 @@ class InputTransport(FrameProcessor):
 
     def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if this is not a message of the protocol."""
-        self._serializer.deserialize(data)
+        try:
+            self._serializer.deserialize(data)
+        except InvalidMessage:
+            raise
+        except Exception as error:
+            self.report_exception(error, "to deserialize a message")
+            raise InvalidMessage("expected a message that the serializer can take") from None
 
     def receive(self, data: str | bytes) -> None:
         """Take one message from the socket."""
@@ -153,7 +159,11 @@ class InputTransport(FrameProcessor):
                 self.push_frame(frame)
             return
         pcm = frame.audio if self._channels == 1 else mix_channels(frame.audio, self._channels, 1)
-        events = vad.process(pcm)
+        try:
+            events = vad.process(pcm)
+        except Exception as error:  # noqa: BLE001 - a project's own analyzer
+            self.report_exception(error, "to detect voice activity")
+            events = []
         for event in events:
             if event.speaking:
                 self.push_frame(UserStartedSpeakingFrame(event.edge_secs, event.detected_secs))

@@ -149,6 +149,10 @@ class WebsocketServerParams(TransportParams):
             timeout = getattr(self, name)
             if timeout is not None and timeout <= 0:
                 raise ConfigurationError(f"expected {name} > 0 or None, found {timeout}")
+        if self.reconnect_grace is not None and self.reconnect_grace < 0:
+            raise ConfigurationError(
+                f"expected reconnect_grace >= 0 or None, found {self.reconnect_grace}"
+            )
         if self.ws_close_timeout <= 0:
             raise ConfigurationError(
                 f"expected ws_close_timeout > 0, found {self.ws_close_timeout}"

@@ -1,0 +1,434 @@
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.audio.signals import fan_noise, pcm, samples, signal_to_noise, speech, tone
+from tests.fakes import FrameListSerializer, Tap, current_loop, ramp, run, virtual_time
+from tests.transports.calls import Call
+from voicews.audio.pcm import mix_channels
+from voicews.audio.vad import EnergyVAD, VADAnalyzer, VADEvent
+from voicews.audio.wav import wrap_wav
+from voicews.exceptions import InvalidMessage
+from voicews.frames import (
+    ClientConnectedFrame,
+    Direction,
+    EndFrame,
+    ErrorFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputTextFrame,
+    InputTransportMessageFrame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    PingFrame,
+    PlaybackPositionFrame,
+    PongFrame,
+    StartInputFrame,
+    TranscriptionFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+)
+from voicews.serializers import FrameSerializer, ProtobufFrameSerializer
+
+Started, Stopped = UserStartedSpeakingFrame, UserStoppedSpeakingFrame
+
+
+def heard(call: Call) -> bytes:
+    return b"".join(frame.audio for frame in call.tap.down(InputAudioRawFrame))
+
+
+class OnChunk(VADAnalyzer):
+    """Gives the events that a test wants for each chunk; remembers what it was given."""
+
+    def __init__(self, events: Iterable[list[VADEvent]] = ()) -> None:
+        super().__init__()
+        self.events = iter(events)
+        self.heard: list[bytes] = []
+
+    def voice_confidence(self, window_pcm: bytes) -> float:
+        return 0.0
+
+    def process(self, pcm: bytes) -> list[VADEvent]:
+        self.heard.append(pcm)
+        return next(self.events, [])
+
+
+START, STOP = VADEvent(True, 1.0, 1.1), VADEvent(False, 2.0, 2.6)
+
+
+class TestAudio:
+    @virtual_time
+    async def test_flows_as_it_is(self) -> None:
+        call = Call().start()
+        await call.receive(InputAudioRawFrame(ramp(320), 16000, 1, pts=5))
+        assert call.tap.down(InputAudioRawFrame) == [InputAudioRawFrame(ramp(320), 16000, 1, 5)]
+        # What the user says is not sent back.
+        assert call.after.down(InputAudioRawFrame) == []
+        await call.finish()
+
+    @virtual_time
+    async def test_audio_in_enabled_off(self) -> None:
+        vad = OnChunk()
+        call = Call(audio_in_enabled=False, vad_analyzer=vad).start()
+        await call.hear(ramp(320))
+        await call.hear(ramp(320), 12345)
+        await call.receive(InputTextFrame("hi"))
+        assert heard(call) == b""
+        assert vad.heard == []
+        assert call.tap.down(InputTextFrame) == [InputTextFrame("hi")]
+        await call.finish()
+
+    @pytest.mark.parametrize("rate", [8000, 16000, 24000, 44100, 48000])
+    @pytest.mark.parametrize("wanted", [None, 8000, 24000])
+    @virtual_time
+    async def test_audio_in_sample_rate(self, rate: int, wanted: int | None) -> None:
+        call = Call(audio_in_sample_rate=wanted).start()
+        out = wanted or 16000
+        wave = pcm(tone(440, 1.0, rate))
+        size = rate // 50 * 2
+        for start in range(0, len(wave), size):
+            await call.hear(wave[start : start + size], rate)
+        frames = call.tap.down(InputAudioRawFrame)
+        assert {(frame.sample_rate, frame.num_channels) for frame in frames} == {(out, 1)}
+        # All but the filter's latency of 2 ms.
+        assert 0 <= out - len(heard(call)) // 2 <= math.ceil(out * 0.002)
+        ratio, _ = signal_to_noise(samples(heard(call))[out // 10 : -out // 10], 440, out)
+        assert ratio > 50
+        await call.finish()
+
+    @pytest.mark.parametrize(("channels", "wanted"), [(1, 1), (1, 2), (2, 1), (2, 2), (6, 1)])
+    @virtual_time
+    async def test_audio_in_channels(self, channels: int, wanted: int) -> None:
+        call = Call(audio_in_channels=wanted).start()
+        await call.hear(ramp(channels * 320), 16000, channels)
+        assert call.tap.down(InputAudioRawFrame) == [
+            InputAudioRawFrame(mix_channels(ramp(channels * 320), channels, wanted), 16000, wanted)
+        ]
+        await call.finish()
+
+    @virtual_time
+    async def test_a_client_that_changes_its_rate(self) -> None:
+        call = Call().start()
+        for rate in (8000, 48000, 16000, 8000):
+            await call.hear(bytes(rate // 5), rate)
+        assert len(heard(call)) // 2 == pytest.approx(4 * 1600, abs=4 * 32)
+        await call.finish()
+
+    @virtual_time
+    async def test_another_client_starts_with_a_fresh_resampler(self) -> None:
+        call = Call().start()
+        await call.hear(b"\xff\x7f" * 480, 48000)
+        call.connection.disconnect(1006)
+        call.reconnect()
+        call.tap.downstream.clear()
+        await call.hear(bytes(960), 48000)
+        assert heard(call).strip(b"\0") == b""
+        await call.finish()
+
+    @pytest.mark.parametrize("rate", [16000, 24000])
+    @virtual_time
+    async def test_a_wav_header_is_taken_off(self, rate: int) -> None:
+        call = Call(serializer=ProtobufFrameSerializer()).start()
+        wave = pcm(tone(440, 0.5, rate))
+        message = ProtobufFrameSerializer()
+        for start in range(0, len(wave), 960):
+            # What the message says is not what the file in it says; the file is right.
+            file = wrap_wav(wave[start : start + 960], rate)
+            data = message.serialize(OutputAudioRawFrame(file, 8000, 1))
+            assert data is not None
+            await call.connection.receive(data)
+        ratio, _ = signal_to_noise(samples(heard(call))[1600:-1600], 440, 16000)
+        assert ratio > 50
+        assert {f.sample_rate for f in call.tap.down(InputAudioRawFrame)} == {16000}
+        await call.finish()
+
+    @pytest.mark.parametrize("passthrough", [True, False])
+    @virtual_time
+    async def test_audio_in_passthrough(self, passthrough: bool) -> None:
+        vad = OnChunk([[START], [STOP]])
+        call = Call(audio_in_passthrough=passthrough, vad_analyzer=vad).start()
+        await call.hear(ramp(320))
+        await call.hear(ramp(320))
+        assert heard(call) == ramp(320) * 2 * passthrough
+        assert call.tap.down(Started) == [Started(1.0, 1.1)]
+        assert call.tap.down(Stopped) == [Stopped(2.0, 2.6)]
+        await call.finish()
+
+    @virtual_time
+    async def test_audio_in_passthrough_without_vad(self) -> None:
+        call = Call(audio_in_passthrough=False).start()
+        await call.hear(ramp(320))
+        assert heard(call) == b""
+        await call.finish()
+
+    @virtual_time
+    async def test_audio_in_stream_on_start(self) -> None:
+        vad = OnChunk()
+        call = Call(audio_in_stream_on_start=False, vad_analyzer=vad).start()
+        await call.hear(ramp(320))
+        assert heard(call) == b""
+        assert vad.heard == []
+        call.ask(StartInputFrame())
+        await call.hear(ramp(320, 7))
+        assert heard(call) == ramp(320, 7)
+        assert vad.heard == [ramp(320, 7)]
+        await call.finish()
+
+    @given(st.lists(st.integers(0, 700), max_size=20), st.sampled_from([8000, 16000, 44100]))
+    @settings(max_examples=30, deadline=None)
+    def test_no_sample_is_lost_however_it_is_cut(self, sizes: list[int], rate: int) -> None:
+        async def main() -> None:
+            call = Call().start()
+            for size in sizes:
+                await call.hear(bytes(size * 2), rate)
+            total = sum(sizes) * 16000 / rate
+            assert 0 <= total - len(heard(call)) // 2 <= 33
+            await call.finish()
+
+        run(main())
+
+
+class TestVoiceActivity:
+    @virtual_time
+    async def test_order_of_what_it_leads_to(self) -> None:
+        vad = OnChunk([[], [START], [], [STOP], [STOP, START]])
+        call = Call(vad_analyzer=vad).start()
+        call.tap.downstream.clear()
+        kinds = []
+        for _ in range(5):
+            await call.hear(ramp(320))
+            kinds.append([type(frame) for frame in call.tap.downstream])
+            call.tap.downstream.clear()
+        audio = InputAudioRawFrame
+        assert kinds == [
+            [ClientConnectedFrame, audio],
+            # Silence first: before the bot learns of it, and before the speech itself.
+            [Started, InterruptionFrame, audio],
+            [audio],
+            [audio, Stopped],
+            [Started, InterruptionFrame, audio, Stopped],
+        ]
+        await call.finish()
+
+    @virtual_time
+    async def test_allow_interruptions_off(self) -> None:
+        call = Call(vad_analyzer=OnChunk([[START]]), allow_interruptions=False).start()
+        await call.hear(ramp(320))
+        assert call.tap.down(Started) == [Started(1.0, 1.1)]
+        assert call.tap.down(InterruptionFrame) == []
+        await call.finish()
+
+    @virtual_time
+    async def test_it_hears_mono_at_the_pipelines_rate(self) -> None:
+        vad = OnChunk()
+        call = Call(vad_analyzer=vad, audio_in_channels=2, audio_in_sample_rate=8000).start()
+        assert vad.sample_rate == 8000
+        await call.hear(ramp(640), 8000, 2)
+        assert vad.heard == [mix_channels(ramp(640), 2, 1)]
+        await call.finish()
+
+    @virtual_time
+    async def test_the_energy_of_speech(self) -> None:
+        call = Call(vad_analyzer=EnergyVAD()).start()
+        noise = fan_noise(3.0, 16000, -55)
+        noise[16000:32000] += speech(1.0, 16000)
+        stream = pcm(noise)
+        for start in range(0, len(stream), 640):
+            await call.hear(stream[start : start + 640])
+        [started], [stopped] = call.tap.down(Started), call.tap.down(Stopped)
+        assert started.edge_secs == pytest.approx(1.0, abs=0.1)
+        assert stopped.edge_secs == pytest.approx(2.0, abs=0.2)
+        assert heard(call) == stream
+        await call.finish()
+
+    @virtual_time
+    async def test_a_failing_one_harms_nobody(self, caplog: pytest.LogCaptureFixture) -> None:
+        class Failing(OnChunk):
+            def process(self, pcm: bytes) -> list[VADEvent]:
+                raise RuntimeError("secret")
+
+        call = Call(vad_analyzer=Failing()).start()
+        for _ in range(5):
+            await call.hear(ramp(320))
+        await call.receive(InputTextFrame("hi"))
+        assert call.connection.is_open
+        assert call.tap.down(InputTextFrame) == [InputTextFrame("hi")]
+        # The bot can still listen for itself.
+        assert heard(call) == ramp(320) * 5
+        assert len(caplog.records) == 1
+        await call.finish()
+
+
+class TestMessages:
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            InputTextFrame("hi"),
+            TranscriptionFrame("hi"),
+            InputTransportMessageFrame({"a": 1}),
+            InterruptionFrame(),
+        ],
+    )
+    @virtual_time
+    async def test_flow_downstream(self, frame: Frame) -> None:
+        call = Call().start()
+        await call.receive(frame)
+        assert call.tap.downstream[1:] == [ClientConnectedFrame(), frame]
+        await call.finish()
+
+    @virtual_time
+    async def test_what_concerns_the_transport_stays_there(self) -> None:
+        call = Call().start()
+        await call.receive(PingFrame("7"), PlaybackPositionFrame(0))
+        assert call.tap.downstream[2:] == []
+        assert call.received(PongFrame) == [PongFrame("7")]
+        await call.finish()
+
+    @virtual_time
+    async def test_the_answer_has_left_when_receive_returns(self) -> None:
+        call = Call().start()
+        await call.receive(PingFrame("7"))
+        assert call.received(PongFrame) == [PongFrame("7")]
+        await call.finish()
+
+    @virtual_time
+    async def test_the_first_valid_message_is_the_client(self) -> None:
+        call = Call(serializer=ProtobufFrameSerializer()).start()
+        await call.connection.receive("bad")
+        assert call.tap.down(ClientConnectedFrame) == []
+        # Valid, though it says nothing to a pipeline.
+        await call.connection.receive(b'"\x17\n\x15{"label": "voicews"}\x20')
+        await call.connection.receive(b'"\x16\n\x14{"label": "voicews"}')
+        await call.connection.receive(b'"\x16\n\x14{"label": "voicews"}')
+        assert call.tap.down(ClientConnectedFrame) == [ClientConnectedFrame(resumed=False)]
+        call.connection.disconnect(1006)
+        call.reconnect()
+        await call.connection.receive(b'"\x16\n\x14{"label": "voicews"}')
+        assert call.tap.down(ClientConnectedFrame)[1:] == [ClientConnectedFrame(resumed=True)]
+        await call.finish()
+
+
+class Picky(FrameSerializer):
+    """Takes "good" only; fails on "worse"."""
+
+    def serialize(self, frame: Frame) -> str | bytes | None:
+        return None
+
+    def deserialize(self, data: str | bytes) -> Frame | None:
+        if data == "worse":
+            raise KeyError("secret")
+        if data != "good":
+            raise InvalidMessage("expected good, found something else")
+        return InputTextFrame("hi")
+
+
+class TestBadMessages:
+    @virtual_time
+    async def test_are_counted_and_logged_once_a_second(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        call = Call(serializer=Picky(), max_invalid_messages=1000).start()
+        loop = current_loop()
+        for _ in range(24):
+            await call.connection.receive("bad")
+            await asyncio.sleep(0.125)
+        assert call.transport.invalid_messages == 24
+        assert caplog.messages == [
+            "call c1: bad message: expected good, found something else",
+            "call c1: bad message: expected good, found something else (7 more before it)",
+            "call c1: bad message: expected good, found something else (7 more before it)",
+        ]
+        assert call.connection.is_open
+        assert loop.failures == []
+        await call.finish()
+
+    @pytest.mark.parametrize("bad", ["bad", "worse"])
+    @virtual_time
+    async def test_too_many_in_a_row_close_the_socket(self, bad: str) -> None:
+        call = Call(serializer=Picky(), max_invalid_messages=3).start()
+        for data in (bad, bad, "good", bad, bad):
+            await call.connection.receive(data)
+        assert call.connection.is_open
+        await call.connection.receive(bad)
+        assert not call.connection.is_open
+        await call.connection.receive(bad)
+        await call.transport.wait_closed()
+        assert call.socket.closed == [(1007, "too many invalid messages")]
+        assert call.transport.invalid_messages == 5
+        # The next client starts from nothing.
+        call.reconnect()
+        for _ in range(2):
+            await call.connection.receive(bad)
+        assert call.connection.is_open
+        await call.finish()
+
+    @virtual_time
+    async def test_ten_by_default(self) -> None:
+        call = Call(serializer=Picky()).start()
+        for _ in range(10):
+            assert call.connection.is_open
+            await call.connection.receive("bad")
+        assert not call.connection.is_open
+        await call.finish()
+
+    @pytest.mark.parametrize(
+        ("frame", "error"),
+        [
+            (InputAudioRawFrame(b"ab", 12345), "one of the usual sample rates, found 12345 Hz"),
+            (InputAudioRawFrame(b"abc", 8000), "expected a multiple of 2 bytes, found 3"),
+            (InputAudioRawFrame(b"abcd", 16000, 3), "expected a multiple of 6 bytes, found 4"),
+            (InputAudioRawFrame(wrap_wav(b"ab", 12345), 16000), "found 12345 Hz"),
+            (InputAudioRawFrame(b"RIFFxxxxWAVE", 16000), "WAV: expected a fmt and a data chunk"),
+        ],
+    )
+    @virtual_time
+    async def test_audio_that_cannot_be_taken(
+        self, frame: InputAudioRawFrame, error: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        call = Call().start()
+        await call.receive(frame)
+        assert call.transport.invalid_messages == 1
+        assert error in caplog.messages[0]
+        assert call.tap.down(InputAudioRawFrame) == []
+        await call.finish()
+
+    @virtual_time
+    async def test_a_message_to_be_checked_only(self) -> None:
+        call = Call(serializer=Picky())
+        call.transport.check_message("good")
+        for bad in ("bad", "worse"):
+            with pytest.raises(InvalidMessage, match="expected") as error:
+                call.transport.check_message(bad)
+            assert "secret" not in str(error.value)
+        assert call.tap.downstream == []
+
+
+@virtual_time
+async def test_what_a_processor_fails_on_is_no_bad_message() -> None:
+    class Failing(Tap):
+        def process_frame(self, frame: Frame, direction: Direction) -> None:
+            if isinstance(frame, InputTextFrame):
+                raise RuntimeError("secret")
+            super().process_frame(frame, direction)
+
+    call = Call(Failing()).start()
+    await call.receive(InputTextFrame("hi"))
+    assert call.transport.invalid_messages == 0
+    assert call.connection.is_open
+    call.task.end()
+    await call.task.wait()
+    assert call.tap.down(EndFrame) != []
+    assert call.tap.up(ErrorFrame) == []
+    await call.finish()
+
+
+def test_frame_list_serializer_is_honest() -> None:
+    serializer: Any = FrameListSerializer()
+    assert serializer.deserialize(serializer.serialize(PingFrame("1"))) == PingFrame("1")

@@ -1,0 +1,133 @@
+"""Each field is refused when it can't be honoured; that it works is shown where it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from voicews.exceptions import ConfigurationError
+from voicews.transports import (
+    ChannelsWebsocketParams,
+    TransportParams,
+    WebsocketServerParams,
+)
+
+DEFAULTS = {
+    "audio_out_enabled": False,
+    "audio_out_sample_rate": None,
+    "audio_out_channels": 1,
+    "audio_out_bitrate": 96000,
+    "audio_out_10ms_chunks": 4,
+    "audio_out_end_silence_secs": 2,
+    "audio_out_auto_silence": True,
+    "audio_out_volume": 1.0,
+    "audio_out_write_timeout_secs": 10,
+    "audio_in_enabled": False,
+    "audio_in_sample_rate": None,
+    "audio_in_channels": 1,
+    "audio_in_stream_on_start": True,
+    "audio_in_passthrough": True,
+    "vad_analyzer": None,
+    "video_out_width": 1024,
+    "video_out_height": 768,
+    "serializer": None,
+    "add_wav_header": False,
+}
+
+
+@pytest.mark.parametrize("params", [TransportParams, WebsocketServerParams])
+def test_defaults(params: type[TransportParams]) -> None:
+    made = params()
+    assert {name: getattr(made, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_defaults_of_the_server() -> None:
+    params = ChannelsWebsocketParams()
+    assert params.session_timeout is None
+    assert params.fixed_audio_packet_size is None
+    assert params.allowed_origins is None
+    assert params.ws_close_timeout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("audio_out_mixer", object()),
+        ("audio_out_mixer", {"a": object()}),
+        ("audio_out_destinations", ["a"]),
+        ("audio_out_destinations", ("a",)),
+        ("audio_in_filter", object()),
+        ("video_in_enabled", True),
+        ("video_out_enabled", True),
+        ("video_out_is_live", True),
+        ("video_out_width", 640),
+        ("video_out_height", 480),
+        ("video_out_bitrate", 1),
+        ("video_out_framerate", 15),
+        ("video_out_color_format", "BGR"),
+        ("video_out_codec", "JPEG"),
+        ("video_out_destinations", ["a"]),
+    ],
+)
+def test_what_is_not_supported_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        WebsocketServerParams(**{field: value})
+    assert str(error.value) == f"{field} is not supported by this version of voicews"
+
+
+def test_what_asks_for_nothing_is_taken() -> None:
+    TransportParams(audio_out_destinations=[], video_out_destinations=[], audio_out_mixer=None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("audio_in_sample_rate", 0, "one of 8000, 11025"),
+        ("audio_in_sample_rate", 12345, "found 12345"),
+        ("audio_out_sample_rate", -8000, "one of 8000, 11025"),
+        ("audio_in_channels", 0, "1 or 2, found 0"),
+        ("audio_out_channels", 3, "1 or 2, found 3"),
+        ("audio_out_10ms_chunks", 0, ">= 1, found 0"),
+        ("audio_out_bitrate", 0, ">= 1, found 0"),
+        ("max_invalid_messages", 0, ">= 1, found 0"),
+        ("audio_out_end_silence_secs", -1, ">= 0, found -1"),
+        ("audio_out_lead_secs", -0.1, ">= 0, found -0.1"),
+        ("audio_out_volume", -1, ">= 0, found -1"),
+        ("audio_out_write_timeout_secs", 0, "> 0, found 0"),
+        ("session_timeout", 0, "> 0 or None, found 0"),
+        ("session_timeout", -1, "> 0 or None, found -1"),
+        ("reconnect_grace", -1, ">= 0 or None, found -1"),
+        ("ws_close_timeout", 0, "> 0, found 0"),
+        ("fixed_audio_packet_size", 0, "whole 16-bit samples of 1 channel(s), found 0"),
+        ("fixed_audio_packet_size", -2, "found -2"),
+        ("fixed_audio_packet_size", 641, "found 641"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(field: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        WebsocketServerParams(**{field: value})
+    assert field in str(error.value)
+    assert expected in str(error.value)
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(TypeError, match="audio_out_enable"):
+        TransportParams(audio_out_enable=True)  # type: ignore[call-arg]  # what is tested
+
+
+def test_no_field_was_forgotten() -> None:
+    """A field that is added needs a test; here is the list to add it to, with the test's home."""
+    tested_in_output = {
+        "audio_out_lead_secs",
+    }
+    tested_in_input = {"allow_interruptions", "max_invalid_messages"}
+    refused = {
+        "audio_out_mixer",
+        "audio_out_destinations",
+        "audio_in_filter",
+        *(f.name for f in dataclasses.fields(TransportParams) if f.name.startswith("video_")),
+    }
+    fields = {field.name for field in dataclasses.fields(TransportParams)}
+    assert fields == set(DEFAULTS) | tested_in_output | tested_in_input | refused

@@ -38,7 +38,8 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @contextmanager
-def _serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterator[Serve]:
+def serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterator[Serve]:
+    """A function that starts the demo project as often as it is called, for fixtures."""
     mine: list[Server] = []
 
     def serve(
@@ -65,14 +66,14 @@ def _serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterato
 @pytest.fixture
 def serve(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Serve]:
     """A function that starts the demo project; see ``tests.servers.Server``."""
-    with _serving(tmp_path_factory, migrated_database) as start:
+    with serving(tmp_path_factory, migrated_database) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Server]:
     """The demo project under uvicorn, for every test that does not stop it."""
-    with _serving(tmp_path_factory, migrated_database) as start:
+    with serving(tmp_path_factory, migrated_database) as start:
         yield start("uvicorn")
 
 
@@ -81,7 +82,7 @@ def daphne_server(
     tmp_path_factory: pytest.TempPathFactory, migrated_database: Any
 ) -> Iterator[Server]:
     """The demo project under Daphne, for every test that does not stop it."""
-    with _serving(tmp_path_factory, migrated_database) as start:
+    with serving(tmp_path_factory, migrated_database) as start:
         yield start("daphne")
 
 

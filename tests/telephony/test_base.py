@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.telephony.requests import PUBLIC_URL, request
+from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
+from voicews.serializers.telephony import TelephonySerializer
+from voicews.telephony import PROVIDERS, CallStatus, Request, create_provider
+from voicews.telephony.base import plus_number
+from voicews.telephony.signatures import NonceMemory, same, with_and_without_port
+
+OPTIONS: dict[str, dict[str, str]] = {
+    "twilio": {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "hush"},
+    "telnyx": {"API_KEY": "hush", "PUBLIC_KEY": "A"},
+    "plivo": {"AUTH_ID": "MA1", "AUTH_TOKEN": "hush"},
+    "exotel": {"USERNAME": "u", "PASSWORD": "hush"},
+    "vonage": {"SIGNATURE_SECRET": "hush"},
+    "genesys": {"API_KEY": "k", "CLIENT_SECRET": "aHVzaA=="},
+}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_provider_is_made_of_settings(name: str) -> None:
+    provider = create_provider(name, f"{PUBLIC_URL}/", OPTIONS[name])
+    assert provider.name == name
+    assert provider.public_url == PUBLIC_URL
+    assert "hush" not in repr(provider)
+    assert "aHVzaA" not in repr(provider)
+    first, second = provider.new_serializer(), provider.new_serializer()
+    assert isinstance(first, TelephonySerializer)
+    assert first is not second
+    assert first.provider == name
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_missing_and_unknown_options_are_named(name: str) -> None:
+    for missing in OPTIONS[name]:
+        rest = {key: value for key, value in OPTIONS[name].items() if key != missing}
+        with pytest.raises(ConfigurationError, match=f"missing options {missing.lower()}"):
+            create_provider(name, PUBLIC_URL, rest)
+        with pytest.raises(ConfigurationError, match=f"{missing.lower()} is missing"):
+            create_provider(name, PUBLIC_URL, {**OPTIONS[name], missing: ""})
+    for unknown in ("colour", "public_url", "_nonces"):
+        with pytest.raises(ConfigurationError, match=f"unknown options {unknown}"):
+            create_provider(name, PUBLIC_URL, {**OPTIONS[name], unknown: "x"})
+
+
+def test_an_unknown_provider_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="expected one of twilio, telnyx, plivo"):
+        create_provider("acme", PUBLIC_URL, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "voice.example.com", "wss://h", "https://", "https://h:x", "https://u@h", "https://h?a=1"],
+)
+def test_a_public_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="public_url"):
+        create_provider("twilio", url, OPTIONS["twilio"])
+
+
+def test_no_django() -> None:
+    code = "import sys, voicews.telephony; sys.exit('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_request_as_it_came() -> None:
+    sent = request("/x%20y?a=1&a=2&b=", form={"b": "3", "c": ["4", "5"]}, headers={"X-Y": " z "})
+    assert sent.url(PUBLIC_URL) == f"{PUBLIC_URL}/x%20y?a=1&a=2&b="
+    assert sent.header("x-y") == "z"
+    assert sent.header("x-other") == ""
+    assert sent.fields == {"a": "2", "b": "3", "c": "5"}
+    assert "x-y" not in repr(sent)
+    for body in (b"", b"[]", b"5", b"\xff", b"[" * 100_000):
+        with pytest.raises(InvalidMessage):
+            _ = request("/x", body=body).json
+    with pytest.raises(InvalidMessage, match="1000 fields"):
+        _ = Request(method="GET", path="/", query="&".join(["a=1"] * 1001)).fields
+
+
+def test_nothing_follows_a_final_status() -> None:
+    open_statuses = {CallStatus.QUEUED, CallStatus.RINGING, CallStatus.IN_PROGRESS}
+    assert {status for status in CallStatus if not status.is_final} == open_statuses
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("15551234567", "+15551234567"),
+        ("+15551234567", "+15551234567"),
+        ("anonymous", "anonymous"),
+        ("sip:a@b", "sip:a@b"),
+        ("911", "911"),
+        ("", ""),
+        ("²²²²²²²²²", "²²²²²²²²²"),
+    ],
+)
+def test_plus_number(number: str, expected: str) -> None:
+    assert plus_number(number) == expected
+
+
+def test_same_takes_any_text() -> None:
+    texts: list[Any] = ["", "a", "é", "\udc80", "a\0"]
+    for left in texts:
+        for right in texts:
+            assert same(left, right) is (left == right)
+
+
+@pytest.mark.parametrize(
+    ("url", "variants"),
+    [
+        ("https://h/x", {"https://h/x", "https://h:443/x"}),
+        ("https://h:443/x", {"https://h/x", "https://h:443/x"}),
+        ("ws://h", {"ws://h", "ws://h:80"}),
+        ("wss://h:8443/x", {"wss://h:8443/x"}),
+        ("https://h:80/x", {"https://h:80/x"}),
+        ("https://[::1]/x", {"https://[::1]/x", "https://[::1]:443/x"}),
+        ("https://[::1]:9/x:443", {"https://[::1]:9/x:443"}),
+    ],
+)
+def test_ports(url: str, variants: set[str]) -> None:
+    assert set(with_and_without_port(url)) == variants
+
+
+def test_a_nonce_is_good_for_once_and_forgotten_in_time() -> None:
+    memory = NonceMemory(max_age_secs=10.0, max_nonces=2)
+    memory.use("a", 0.0)
+    with pytest.raises(NotAllowed, match="replayed"):
+        memory.use("a", 10.0)
+    memory.use("a", 10.1)
+    memory.use("b", 10.2)
+    memory.use("c", 10.3)
+    assert len(memory._seen) == 2
+    with pytest.raises(NotAllowed):
+        memory.use("c", 10.4)

@@ -36,7 +36,8 @@ def _ulaw_codes() -> NDArray[np.uint8]:
     segment = np.frexp(magnitude)[1] - 6
     code = (segment << 4) | ((magnitude >> (segment + 1)) & 0x0F)
     code[segment > 7] = 0x7F
-    return (code ^ np.where(samples < 0, 0x7F, 0xFF)).astype(np.uint8)
+    codes: NDArray[np.uint8] = (code ^ np.where(samples < 0, 0x7F, 0xFF)).astype(np.uint8)
+    return codes
 
 
 def _alaw_codes() -> NDArray[np.uint8]:
@@ -45,7 +46,8 @@ def _alaw_codes() -> NDArray[np.uint8]:
     magnitude = np.where(samples < 0, -samples - 1, samples)
     segment = np.maximum(np.frexp(magnitude)[1] - 5, 0)
     code = (segment << 4) | ((magnitude >> np.maximum(segment, 1)) & 0x0F)
-    return (code ^ np.where(samples < 0, 0x55, 0xD5)).astype(np.uint8)
+    codes: NDArray[np.uint8] = (code ^ np.where(samples < 0, 0x55, 0xD5)).astype(np.uint8)
+    return codes
 
 
 def _ulaw_samples() -> NDArray[np.int16]:

@@ -815,7 +815,7 @@ class TestClients:
         call.say(10)
         await settle()
         assert call.socket.aborted == 1
-        assert call.connection.is_open is False
+        assert not call.is_open()
         call.socket.flows.set()
         await call.finish()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from voicews.exceptions import InvalidState
 from voicews.frames import (
@@ -30,6 +31,8 @@ from voicews.transports.params import TransportParams
 from voicews.transports.writer import Socket, SocketWriter
 
 logger = logging.getLogger(__name__)
+
+Handler = TypeVar("Handler", bound=EventHandler)
 
 
 class TransportState(enum.IntEnum):
@@ -137,14 +140,14 @@ class BaseTransport:
         """The processor that sends frames to the socket."""
         return self._output
 
-    def event_handler(self, name: str) -> Any:
+    def event_handler(self, name: str) -> Callable[[Handler], Handler]:
         """Decorator: call a function for each event `name` of this transport.
 
         It is a receiver of the signal of that name in `voicews.signals`. Raises
         `ConfigurationError` for an event that this transport doesn't have.
         """
 
-        def connect(handler: EventHandler) -> EventHandler:
+        def connect(handler: Handler) -> Handler:
             self._events.connect(name, handler)
             return handler
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from voicews.frames import StartFrame
 from voicews.transports import asgi
-from voicews.transports.base import Connection
+from voicews.transports.base import Connection, TransportState
 from voicews.transports.params import ChannelsWebsocketParams
 from voicews.transports.server import WebsocketServerTransport
 from voicews.transports.writer import Socket
@@ -75,4 +75,6 @@ class ChannelsWebsocketTransport(WebsocketServerTransport):
 
     def _client_left(self, socket: Socket, code: int) -> None:
         super()._client_left(socket, code)
-        self.request_end("client left", code)
+        # Otherwise the call is what ended, and took the client with it.
+        if self.state is TransportState.WAITING:
+            self.request_end("client left", code)

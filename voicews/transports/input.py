@@ -100,7 +100,7 @@ class InputTransport(FrameProcessor):
             self._serializer.deserialize(data)
         except InvalidMessage:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a project's own serializer
             self.report_exception(error, "to deserialize a message")
             raise InvalidMessage("expected a message that the serializer can take") from None
 

@@ -26,6 +26,7 @@ class Serve(Protocol):
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
         python: Path = Path(sys.executable),
+        keep_port: bool = False,
     ) -> Server: ...
 
 
@@ -48,9 +49,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterator
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
         python: Path = Path(sys.executable),
+        keep_port: bool = False,
     ) -> Server:
         directory = tmp_path_factory.mktemp(program)
-        server = Server(directory, database, program, environment, arguments, python)
+        server = Server(
+            directory, database, program, environment, arguments, python, keep_port=keep_port
+        )
         mine.append(server)
         _running.append(server)
         return server

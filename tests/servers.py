@@ -68,6 +68,8 @@ class Server:
     """The project under one server program, on a port of its own, with a database of its own.
 
     ``http_url`` and ``ws_url`` have no slash at the end; ``origin`` is what one of its pages sends.
+    With ``keep_port`` the port stays open while the server restarts, as with systemd's sockets:
+    whoever connects then waits for the new server instead of being refused.
     """
 
     def __init__(
@@ -78,9 +80,12 @@ class Server:
         environment: Mapping[str, str | None] | None = None,
         arguments: tuple[str, ...] = (),
         python: Path = Path(sys.executable),
+        *,
+        keep_port: bool = False,
     ) -> None:
         self.program = program
-        self.port = free_port()
+        self._port_holder = socket.create_server(("127.0.0.1", 0)) if keep_port else None
+        self.port = self._port_holder.getsockname()[1] if self._port_holder else free_port()
         self.http_url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
         self.origin = self.http_url
@@ -96,10 +101,15 @@ class Server:
         address = ["127.0.0.1", str(self.port)]
         if self.program == "runserver":
             return ["manage.py", "runserver", "--noreload", ":".join(address)]
-        if self.program == "daphne":
-            return ["-m", "daphne", "-b", address[0], "-p", address[1], "project.asgi:application"]
-        options = ["--host", address[0], "--port", address[1], "--ws-per-message-deflate", "false"]
-        return ["-m", "uvicorn", "project.asgi:application", *options]
+        if self._port_holder is not None:
+            options = ["--fd", str(self._port_holder.fileno())]
+        elif self.program == "daphne":
+            options = ["-b", address[0], "-p", address[1]]
+        else:
+            options = ["--host", address[0], "--port", address[1]]
+        if self.program == "uvicorn":
+            options += ["--ws-per-message-deflate", "false"]
+        return ["-m", self.program, "project.asgi:application", *options]
 
     def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -112,6 +122,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 # A group of its own, so that workers end with it.
                 start_new_session=True,
+                pass_fds=(self._port_holder.fileno(),) if self._port_holder else (),
             )
         deadline = time.monotonic() + START_TIMEOUT_SECS
         while time.monotonic() < deadline:
@@ -146,10 +157,14 @@ class Server:
         """End the server without a warning."""
         self.kill_group(self.process)
 
-    def restart(self) -> None:
-        """End the server and start it anew on the same port, with the same database."""
-        self.stop()
+    def start(self) -> None:
+        """Start the server anew, after its end, on the same port, with the same database."""
         self.process = self._start()
+
+    def restart(self) -> None:
+        """End the server and start it anew."""
+        self.stop()
+        self.start()
 
     @staticmethod
     def kill_group(process: subprocess.Popen[bytes]) -> None:

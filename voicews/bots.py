@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from voicews.audio.pcm import BYTES_PER_SAMPLE, Pcm, mix_channels
+from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
 from voicews.audio.utterance import UtteranceBuffer
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import is_wav, split_wav
@@ -57,6 +58,10 @@ if TYPE_CHECKING:
 
 Audio = bytes | Pcm | AudioRawFrame
 
+logger = logging.getLogger(__name__)
+
+#: Calls of one kind of handler that may wait: a minute of 20 ms audio. Beyond it the oldest goes.
+MAX_WAITING_CALLS = 3000
 #: A handler that was cancelled gets so long (seconds) to give in; the end goes on without it then.
 HANDLER_STOP_TIMEOUT_SECS = 2.0
 
@@ -93,13 +98,24 @@ class Playback:
 class _Lane:
     """Runs the async handlers of one kind, one after the other."""
 
-    def __init__(self, on_error: Callable[[BaseException, str], None]) -> None:
-        self._on_error = on_error
+    def __init__(self, bot: FrameProcessor) -> None:
+        self._bot = bot
+        self._dropped = 0
+        self._closed = False
         self._waiting: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
 
     def put(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        if self._closed:
+            return
+        if len(self._waiting) >= MAX_WAITING_CALLS:
+            self._waiting.popleft()
+            if self._dropped % 500 == 0:
+                logger.warning(
+                    "call %s: %s is too slow in %s", self._bot.call_id, self._bot.name, name
+                )
+            self._dropped += 1
         self._waiting.append((name, run))
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
@@ -109,9 +125,14 @@ class _Lane:
         if self._running is not None and self._running is not asyncio.current_task():
             self._running.cancel()
 
-    async def stop(self) -> None:
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._closed = True
         self._waiting.clear()
         self.cancel_current()
+
+    async def stop(self) -> None:
+        self.close()
         if self._worker is not None:
             await asyncio.wait([self._worker], timeout=HANDLER_STOP_TIMEOUT_SECS)
 
@@ -123,7 +144,7 @@ class _Lane:
             if not self._running.cancelled():
                 error = self._running.exception()
                 if error is not None:
-                    self._on_error(error, f"in {name}")
+                    self._bot.report_exception(error, f"in {name}")
             self._running = None
         self._worker = None
 
@@ -154,9 +175,9 @@ class Bot(FrameProcessor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns = _Lane(self.report_exception)
-        self._events = _Lane(self.report_exception)
-        self._audio = _Lane(self.report_exception)
+        self._turns = _Lane(self)
+        self._events = _Lane(self)
+        self._audio = _Lane(self)
         self._playbacks: dict[str, Playback] = {}
         self._names = itertools.count()
         self._started = False
@@ -294,7 +315,7 @@ class Bot(FrameProcessor):
                 self._collect(self._utterance, frame)
             if self._hears_audio:
                 if self._hears_at_once:
-                    self.on_audio(frame)
+                    self._call_plain(self._audio, self.on_audio, frame)
                 else:
                     self._call(self._audio, self.on_audio, frame)
             return
@@ -336,7 +357,13 @@ class Bot(FrameProcessor):
         if inspect.iscoroutinefunction(handler):
             lane.put(handler.__name__, lambda: handler(*args))
         else:
-            handler(*args)
+            self._call_plain(lane, handler, *args)
+
+    def _call_plain(self, lane: _Lane, handler: Callable[..., Any], *args: Any) -> None:
+        result = handler(*args)
+        # It may be the wrapper that a decorator put around an async one.
+        if result is not None and inspect.isawaitable(result):
+            lane.put(handler.__name__, lambda: result)
 
     def _output_frame(
         self, audio: Audio, sample_rate: int | None, num_channels: int
@@ -345,13 +372,14 @@ class Bot(FrameProcessor):
             if is_wav(audio):
                 audio = split_wav(audio)
             else:
-                rate = sample_rate or self.audio_out_sample_rate
-                if len(audio) % (BYTES_PER_SAMPLE * num_channels):
-                    raise AudioFormatError(
-                        f"expected whole 16-bit samples of {num_channels} channel(s), "
-                        f"found {len(audio)} bytes"
-                    )
-                return OutputAudioRawFrame(audio, rate, num_channels)
+                rate = self.audio_out_sample_rate if sample_rate is None else sample_rate
+                audio = Pcm(audio, rate, num_channels)
+        elif not isinstance(audio, Pcm | AudioRawFrame):
+            raise AudioFormatError(
+                f"expected bytes, Pcm or an audio frame, found {type(audio).__name__}"
+            )
+        check_sample_rate(audio.sample_rate)
+        check_whole_frames(audio.audio, audio.num_channels)
         return OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels)
 
     def _collect(self, utterance: UtteranceBuffer, frame: InputAudioRawFrame) -> None:
@@ -408,12 +436,17 @@ class Bot(FrameProcessor):
         if not _overrides(self, "on_message"):
             self._respond(frame, error="this bot takes no messages")
         elif inspect.iscoroutinefunction(self.on_message):
-            self._events.put("on_message", lambda: self._answer(frame))
+            self._events.put("on_message", lambda: self._answer(frame, self.on_message(frame)))
         else:
             try:
-                self._respond(frame, data=self.on_message(frame))
+                data = self.on_message(frame)
             except Exception as error:  # noqa: BLE001 - the client waits for an answer
                 self._refuse(frame, error)
+                return False
+            if inspect.isawaitable(data):
+                self._events.put("on_message", lambda: self._answer(frame, data))
+            else:
+                self._respond(frame, data=data)
         return False
 
     def _on_app_message(self, frame: InputTransportMessageFrame) -> bool:
@@ -426,12 +459,13 @@ class Bot(FrameProcessor):
         self._end_reason = frame.reason
         self._over = True
         if isinstance(frame, CancelFrame):
-            self._turns.cancel_current()
+            for lane in (self._turns, self._events, self._audio):
+                lane.close()
         return True
 
-    async def _answer(self, message: ClientMessageFrame) -> None:
+    async def _answer(self, message: ClientMessageFrame, answer: Awaitable[Any]) -> None:
         try:
-            self._respond(message, data=await self.on_message(message))
+            self._respond(message, data=await answer)
         except Exception as error:  # noqa: BLE001 - the client waits for an answer
             self._refuse(message, error)
 

@@ -11,14 +11,21 @@ W003 Daphne is too old: its messages have no size limit
 W004 DEBUG is off and there is no channel layer
 W005 DEBUG is off and the channel layer is in memory, which is for one process only
 W006 DEBUG is off and the secret key, which signs the tokens, is a published one
+W007 DEBUG is off and the channel layer is the core Redis one: consumers die with Redis
+W008 DEBUG is off and SQLite begins its transactions without the write lock
+W009 a client may come back for longer than its token is good
 W010 deployment: everybody may connect
 W011 deployment: pages of every site may connect
+W012 deployment: uvicorn compresses every message, unless its command line says otherwise
+W013 deployment: several uvicorn workers, and a channel layer for one process
 ==== ======================================================================================
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -30,10 +37,11 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from voicews.conf import VoicewsSettings, load, read
 from voicews.exceptions import ConfigurationError
+from voicews.server_options import IN_MEMORY_LAYER, compresses
 
 INSECURE_KEY_PREFIX = "django-insecure-"
 OLDEST_DAPHNE = (4, 2, 2)
-IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+CORE_REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
 
 
 def register_checks() -> None:
@@ -41,6 +49,8 @@ def register_checks() -> None:
     register(check_settings, "voicews")
     register(check_server, "voicews")
     register(check_channel_layer, "voicews")
+    register(check_database, "voicews")
+    register(check_uvicorn, "voicews", deploy=True)
     register(check_secret_key, Tags.security)
     register(check_access, Tags.security, deploy=True)
 
@@ -140,7 +150,75 @@ def check_channel_layer(
                 id="voicews.W005",
             )
         ]
+    if backend == CORE_REDIS_LAYER:
+        return [
+            checks.Warning(
+                "With the core Redis layer, consumers that use the layer die when Redis restarts.",
+                hint="Use channels_redis.pubsub.RedisPubSubChannelLayer, or silence this check: "
+                "voicews itself goes on with either.",
+                id="voicews.W007",
+            )
+        ]
     return []
+
+
+def check_database(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether sessions can change hands under load, and come back as long as they may."""
+    messages: list[CheckMessage] = []
+    database = getattr(django_settings, "DATABASES", {}).get("default", {})
+    options = database.get("OPTIONS", {})
+    is_sqlite = database.get("ENGINE") == "django.db.backends.sqlite3"
+    if is_sqlite and not django_settings.DEBUG and str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        messages.append(
+            checks.Warning(
+                "SQLite refuses concurrent writers at once, without waiting for each other.",
+                hint="Set DATABASES['default']['OPTIONS']['transaction_mode'] to 'IMMEDIATE', and "
+                "'init_command' to 'PRAGMA journal_mode=WAL'.",
+                id="voicews.W008",
+            )
+        )
+    found = _settings()
+    if found.RESUME_TOKEN_MAX_AGE_SECS < found.RECONNECT_GRACE_SECS:
+        messages.append(
+            checks.Warning(
+                "VOICEWS: a session waits longer for its client (RECONNECT_GRACE_SECS) than the "
+                "client's token is good (RESUME_TOKEN_MAX_AGE_SECS).",
+                hint="A token should be good for as long as a call may last.",
+                id="voicews.W009",
+            )
+        )
+    return messages
+
+
+def check_uvicorn(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """What uvicorn's environment says; what its command line says is logged when it serves."""
+    if importlib.util.find_spec("uvicorn") is None:
+        return []
+    messages: list[CheckMessage] = []
+    if compresses(["uvicorn"], dict(os.environ)):
+        messages.append(
+            checks.Warning(
+                "uvicorn compresses every message, which nearly triples its work.",
+                hint="Start it with --ws-per-message-deflate false and silence this check, or set "
+                "UVICORN_WS_PER_MESSAGE_DEFLATE=false in its environment.",
+                id="voicews.W012",
+            )
+        )
+    workers = os.environ.get("WEB_CONCURRENCY") or os.environ.get("UVICORN_WORKERS") or "1"
+    layers = getattr(django_settings, "CHANNEL_LAYERS", None) or {}
+    if workers != "1" and layers.get("default", {}).get("BACKEND") in (None, IN_MEMORY_LAYER):
+        messages.append(
+            checks.Warning(
+                f"{workers} uvicorn workers can't tell each other about sessions.",
+                hint="Set CHANNEL_LAYERS to channels_redis.pubsub.RedisPubSubChannelLayer.",
+                id="voicews.W013",
+            )
+        )
+    return messages
 
 
 def check_secret_key(

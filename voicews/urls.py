@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from voicews.views import ConnectView, DemoView
+from voicews.views import ConnectView, DemoView, HealthView, ReadyView
 
 app_name = "voicews"
 
 urlpatterns = [
     path("connect/", ConnectView.as_view(), name="connect"),
     path("demo/", DemoView.as_view(), name="demo"),
+    path("health/", HealthView.as_view(), name="health"),
+    path("ready/", ReadyView.as_view(), name="ready"),
 ]

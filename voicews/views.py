@@ -6,9 +6,11 @@ import inspect
 import json
 import logging
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import DisallowedHost
 from django.db import Error as DatabaseError
@@ -24,15 +26,21 @@ from django.views.generic import TemplateView
 
 from voicews.addresses import valid_address
 from voicews.conf import BotSettings, settings
+from voicews.exceptions import Busy
 from voicews.models import VoiceSession
 from voicews.origins import any_origin_allowed, origin_allowed
 from voicews.permissions import may_connect
+from voicews.sessions.process import Process, this_process
+from voicews.sessions.store import has_room, sessions_of_user
 from voicews.tokens import issue_connect_token
 
 logger = logging.getLogger(__name__)
 
 # A connect request is a bot's name; some clients add a few keys of their own.
 MAX_BODY_BYTES = 16 * 1024
+
+# How long a process that has just begun to serve may take to answer for itself.
+STARTED_TIMEOUT_SECS = 2.0
 
 # Where a session's socket is, unless a project has a consumer of its own; see voicews.routing.
 WEBSOCKET_PATH = "/ws/voice/{session}/"
@@ -50,6 +58,35 @@ def websocket_base(request: HttpRequest) -> str:
 def client_address(request: HttpRequest) -> str | None:
     """The address that the request came from; None if the server says none (a Unix socket)."""
     return valid_address(request.META.get("REMOTE_ADDR", ""))
+
+
+class HealthView(View):
+    """GET: is this server process well? The answer is JSON; 503 if calls suffer.
+
+    A channel layer that is away makes it `degraded`, with 200: calls go on without.
+    """
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        process = await _started_process()
+        report = await process.health.report()
+        status = 503 if report["status"] == "failed" else 200
+        return JsonResponse(report, status=status, headers={"Cache-Control": "no-store"})
+
+
+class ReadyView(View):
+    """GET: may a load balancer send new calls here? 200 if so; 503 while draining or full."""
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        ready = (await _started_process()).takes_calls
+        status = 200 if ready else 503
+        return JsonResponse({"ready": ready}, status=status, headers={"Cache-Control": "no-store"})
+
+
+async def _started_process() -> Process:
+    process = this_process()
+    with suppress(Busy):  # it then says itself that it isn't ready
+        await process.started(STARTED_TIMEOUT_SECS)
+    return process
 
 
 class Refused(Exception):
@@ -71,7 +108,8 @@ class ConnectView(View):
 
     Answers every error as JSON with the text ``info``: 400 for a body that is not understood, 403
     for who may not connect and for pages of foreign sites, 404 for a bot that doesn't exist, 405,
-    413, and 503 when the database is away.
+    413, and 503 when the database is away, when all processes are full, and when the user has too
+    many calls.
 
     It is exempt from Django's CSRF token, which clients that aren't our pages can't have. Instead
     the ``Origin`` header, which a page can't forge or leave out of a POST, must be allowed.
@@ -121,6 +159,7 @@ class ConnectView(View):
         user = await request.auser() if hasattr(request, "auser") else AnonymousUser()
         if not await may_connect(user, bot.name, request):
             raise Refused(403, "you may not connect to this bot")
+        await self._check_room(user)
         session = await VoiceSession.objects.acreate(
             bot=bot.name,
             user=user if user.is_authenticated else None,
@@ -131,6 +170,20 @@ class ConnectView(View):
             "ws_url": websocket_base(request) + self.websocket_path.format(session=session.id),
             "token": issue_connect_token(session.id),
         }
+
+    @staticmethod
+    async def _check_room(user: Any) -> None:
+        """Refuse a call that would find no room now. The socket is what decides."""
+        if this_process().is_draining:
+            raise Refused(503, "the server restarts")
+        if settings.MAX_SESSIONS_PER_PROCESS is not None and not await sync_to_async(has_room)():
+            raise Refused(503, "all lines are busy")
+        limit = settings.MAX_SESSIONS_PER_USER
+        if limit is None or not user.is_authenticated:
+            return
+        count = await sync_to_async(sessions_of_user)(user.pk, settings.TOKEN_MAX_AGE_SECS)
+        if count >= limit:
+            raise Refused(503, f"you have {limit} calls already")
 
     def _choose_bot(self, body: dict[str, Any]) -> BotSettings:
         name = body.get("bot")

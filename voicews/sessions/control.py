@@ -27,11 +27,16 @@ Message = dict[str, Any]
 class ControlChannel:
     """One subscription for the whole process: a steady call costs the layer nothing.
 
-    `handle` is called for each message that is no answer, on the event loop, and must not block.
+    `handle` is called for each message that is no answer, on the event loop, and must not block;
+    `opened` when other processes can reach this one from now on.
     """
 
-    def __init__(self, handle: Callable[[Message], None]) -> None:
+    def __init__(
+        self, handle: Callable[[Message], None], opened: Callable[[], None] = lambda: None
+    ) -> None:
         self._handle = handle
+        self._opened = opened
+        self._tried = asyncio.Event()
         #: Where other processes reach this one; empty while there is no layer or it is away.
         self.name = ""
         self._answers: dict[str, asyncio.Future[Message]] = {}
@@ -50,12 +55,10 @@ class ControlChannel:
             self._listener.cancel()
             await asyncio.wait([self._listener])
 
-    async def open(self) -> None:
-        """Get a name. Raises what the layer raises."""
-        if not self.name:
-            layer = get_channel_layer()
-            assert layer is not None
-            self.name = await asyncio.wait_for(layer.new_channel(), SEND_TIMEOUT_SECS)
+    async def wait_open(self) -> None:
+        """Wait until it has a name, or can't get one now."""
+        if self._listener is not None:
+            await self._tried.wait()
 
     async def send(self, channel: str, op: str, **data: Any) -> bool:
         """Send a message to another process; False if the layer failed."""
@@ -102,12 +105,16 @@ class ControlChannel:
     async def _listen(self) -> None:
         backoff_secs = FIRST_BACKOFF_SECS
         while True:
+            layer = get_channel_layer()
+            assert layer is not None
             try:
-                await self.open()
-                layer = get_channel_layer()
-                assert layer is not None
+                if not self.name:
+                    self.name = await asyncio.wait_for(layer.new_channel(), SEND_TIMEOUT_SECS)
+                    self._opened()
+                self._tried.set()
                 message = await layer.receive(self.name)
             except Exception as error:  # noqa: BLE001 - each layer has its own
+                self._tried.set()
                 self._log("the channel layer is away: %r", error)
                 await asyncio.sleep(backoff_secs)
                 backoff_secs = min(backoff_secs * 2, LONGEST_BACKOFF_SECS)

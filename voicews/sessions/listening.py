@@ -36,7 +36,6 @@ from voicews.pipeline.tap import Tap
 from voicews.sessions import store
 from voicews.sessions.database import session_database
 from voicews.sessions.live import LiveSession, live_sessions
-from voicews.sessions.operators import ask_owner
 
 if TYPE_CHECKING:
     from voicews.sessions.control import Message
@@ -47,6 +46,7 @@ logger = logging.getLogger(__name__)
 #: Audio that may wait for a slow listener, several seconds of it: the oldest goes.
 MAX_WAITING_BYTES = 512 * 1024
 CONNECT_TIMEOUT_SECS = 2.0
+ANSWER_TIMEOUT_SECS = 3.0
 TOKEN_BYTES = 32
 
 NOT_LIVE = "the call is not live"
@@ -156,6 +156,8 @@ def _packet(kind: Packet, frame: AudioRawFrame) -> bytes:
 @asynccontextmanager
 async def _relayed(session_id: UUID, channel: str) -> AsyncIterator[PacketQueue]:
     """Hear a call of another process: it connects to us, with a secret made for this once."""
+    from voicews.sessions.process import this_process
+
     queue = PacketQueue()
     token = secrets.token_bytes(TOKEN_BYTES)
     receiving: set[asyncio.Task[None]] = set()
@@ -177,9 +179,10 @@ async def _relayed(session_id: UUID, channel: str) -> AsyncIterator[PacketQueue]
 
     server = await asyncio.start_server(receive, "127.0.0.1", 0)
     try:
-        answer = await ask_owner(
+        answer = await this_process().control.request(
             channel,
             "listen",
+            ANSWER_TIMEOUT_SECS,
             session=str(session_id),
             host=socket.gethostname(),
             port=server.sockets[0].getsockname()[1],

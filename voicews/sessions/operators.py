@@ -156,6 +156,18 @@ def _send_message(live: LiveSession, data: Any, operator_id: str | None) -> str:
 # --- on the event loop ----------------------------------------------------------------------------
 
 
+async def drain_process(process_id: UUID) -> bool:
+    """Have a server process take no new calls and let go of its last ones; False if it is gone.
+
+    It goes on to run, so that what supervises it does not start it anew: end it with SIGTERM.
+    """
+    channel = await session_database.run(partial(store.request_drain, process_id))
+    if channel:
+        # Without it, the next heartbeat tells.
+        await _send(channel, "drain")
+    return channel is not None
+
+
 async def figures(session_id: UUID) -> LiveFigures | None:
     """How a call is doing; None if it isn't live, or if its process does not answer."""
     from voicews.sessions.process import this_process

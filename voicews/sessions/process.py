@@ -23,6 +23,7 @@ from voicews.sessions import store
 from voicews.sessions.control import ControlChannel, Message
 from voicews.sessions.database import heartbeat_database, session_database
 from voicews.sessions.drain import drain_at_sigterm
+from voicews.sessions.health import Health
 from voicews.sessions.listening import answer_listeners
 from voicews.sessions.live import LiveSessions, announce_end, live_sessions
 from voicews.sessions.looplag import LoopLag
@@ -59,15 +60,16 @@ class Process:
         self.state = ProcessState.STARTING
         self.lease = Lease(settings.LEASE_SECS)
         self.live_sessions = sessions
-        self.control = ControlChannel(self._handle)
+        self.control = ControlChannel(self._handle, self._tell_soon)
         self.takeovers = Takeovers(self, sessions)
         self.loop_lag = LoopLag()
+        self.health = Health(self)
         self.grace_secs = settings.RECONNECT_GRACE_SECS
         self._row = ServerProcess(
             id=uuid.uuid4(),
             host=socket.gethostname()[:255],
             pid=os.getpid(),
-            capacity=settings.MAX_SESSIONS_PER_PROCESS,
+            capacity=self.capacity,
         )
         self._first_heartbeat: asyncio.Future[None] | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -93,15 +95,21 @@ class Process:
 
     @property
     def is_full(self) -> bool:
-        limit = settings.MAX_SESSIONS_PER_PROCESS
-        return limit is not None and len(self.live_sessions) >= limit
+        return self.capacity is not None and len(self.live_sessions) >= self.capacity
+
+    @property
+    def capacity(self) -> int | None:
+        """Sessions that it takes; None: no limit."""
+        return settings.MAX_SESSIONS_PER_PROCESS
 
     @property
     def takes_calls(self) -> bool:
-        """What a load balancer wants to know."""
+        """What a load balancer wants to know: yes, until it has found out that it can't."""
+        if self.state is ProcessState.STARTING:
+            return True
         return self.state is ProcessState.RUNNING and self.has_lease and not self.is_full
 
-    async def started(self) -> None:
+    async def started(self, timeout_secs: float | None = None) -> None:
         """Wait until this process is known to the others. Raises `Busy` if it can't be."""
         if self.state is ProcessState.RUNNING and self.has_lease:
             return
@@ -109,7 +117,7 @@ class Process:
             self._start()
         assert self._first_heartbeat is not None
         try:
-            async with asyncio.timeout(self.lease.secs):
+            async with asyncio.timeout(timeout_secs or self.lease.secs):
                 await asyncio.shield(self._first_heartbeat)
         except TimeoutError:
             raise Busy("the server is not ready") from None
@@ -138,7 +146,12 @@ class Process:
 
     # --- heartbeats -------------------------------------------------------------------------------
 
+    def _tell_soon(self) -> None:
+        """Have the others know soon what has changed here."""
+        self._beat_now.set()
+
     async def _beat_for_ever(self) -> None:
+        await self.control.wait_open()
         while self.state is not ProcessState.STOPPED:
             self._beat_now.clear()
             try:

@@ -8,10 +8,9 @@ import sys
 
 from django.conf import settings as django_settings
 
-logger = logging.getLogger(__name__)
+from voicews.server_options import IN_MEMORY_LAYER, compresses
 
-IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
-NO_COMPRESSION = "--ws-per-message-deflate"
+logger = logging.getLogger(__name__)
 
 _warned: set[str] = set()
 
@@ -35,18 +34,6 @@ def warn_of_several_processes(count: int) -> None:
             "them: takeovers take seconds. Set CHANNEL_LAYERS to "
             "channels_redis.pubsub.RedisPubSubChannelLayer"
         )
-
-
-def compresses(argv: list[str], environment: os._Environ[str] | dict[str, str]) -> bool:
-    """Whether this is uvicorn's command, and it compresses."""
-    if not argv or "uvicorn" not in argv[0]:
-        return False
-    value = environment.get("UVICORN_WS_PER_MESSAGE_DEFLATE", "true")
-    for index, argument in enumerate(argv):
-        name, _equals, given = argument.partition("=")
-        if name == NO_COMPRESSION:
-            value = given or (argv[index + 1] if index + 1 < len(argv) else value)
-    return value.lower() not in {"false", "0", "no", "off", "f", "n"}
 
 
 def _warn(text: str) -> None:

@@ -1,0 +1,84 @@
+"""Whether this process is well: for load balancers, and for people."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from channels.layers import get_channel_layer
+from django.db import connections
+
+from voicews.sessions import store
+from voicews.sessions.database import session_database
+
+if TYPE_CHECKING:
+    from voicews.sessions.process import Process
+
+DATABASE_TIMEOUT_SECS = 5.0
+CHANNEL_LAYER_TIMEOUT_SECS = 2.0
+#: An answer is good for so long: whoever asks more often costs nothing.
+CACHE_SECS = 1.0
+#: A loop that was so late is too busy for audio.
+LOOP_LAG_LIMIT_SECS = 0.5
+
+
+class Health:
+    """Asks the database and the channel layer, at most once in `CACHE_SECS`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Future[dict[str, Any]] | None = None
+
+    async def report(self) -> dict[str, Any]:
+        """`status` (`ok`, `degraded`: calls go on, `failed`), and the reasons for it."""
+        if self._asking is None or monotonic() - self._asked_at > CACHE_SECS:
+            self._asked_at = monotonic()
+            self._asking = asyncio.ensure_future(self._ask())
+        return {**await asyncio.shield(self._asking), **self._own()}
+
+    def _own(self) -> dict[str, Any]:
+        process = self._process
+        return {
+            "state": process.state.name.lower(),
+            "live_sessions": len(process.live_sessions),
+            "capacity": process.capacity,
+        }
+
+    async def _ask(self) -> dict[str, Any]:
+        process = self._process
+        database, layer = await asyncio.gather(self._ask_database(), self._ask_channel_layer())
+        lag_secs = process.loop_lag.worst_secs
+        loop = {"ok": lag_secs < LOOP_LAG_LIMIT_SECS, "worst_lag_ms": round(lag_secs * 1000, 1)}
+        well = database["ok"] and loop["ok"]
+        return {
+            "status": ("ok" if layer["ok"] else "degraded") if well else "failed",
+            "database": database,
+            "channel_layer": layer,
+            "event_loop": loop,
+        }
+
+    async def _ask_database(self) -> dict[str, Any]:
+        asked_at = monotonic()
+        try:
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECS):
+                await session_database.run(_query)
+        except Exception:  # noqa: BLE001 - whatever it is, it does not answer
+            return {"ok": False}
+        return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
+
+    async def _ask_channel_layer(self) -> dict[str, Any]:
+        if get_channel_layer() is None:
+            return {"ok": True, "ms": None}
+        control = self._process.control
+        asked_at = monotonic()
+        answer = await control.request(control.name, "ping", CHANNEL_LAYER_TIMEOUT_SECS)
+        if answer is None:
+            return {"ok": False}
+        return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
+
+
+def _query() -> None:
+    with connections[store.database()].cursor() as cursor:
+        cursor.execute("SELECT 1")

@@ -1,6 +1,9 @@
 """The demo project's bots."""
 
+from django.conf import settings
+
 from voicews.bots import Bot
+from voicews.bridge import Bridge
 from voicews.frames import AudioRawFrame, ClientMessageFrame, InputAudioRawFrame
 
 
@@ -25,3 +28,10 @@ class Parrot(Bot):
 
     def on_message(self, message: ClientMessageFrame) -> object:
         return message.data
+
+
+class Remote(Bridge):
+    """Joins the call to the voice server in the setting `REMOTE_BOT_URL`."""
+
+    async def address(self) -> str:
+        return str(settings.REMOTE_BOT_URL)

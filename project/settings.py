@@ -136,8 +136,15 @@ LOGGING = {
     "loggers": {"voicews": {"level": os.environ.get("LOG_LEVEL", "INFO")}},
 }
 
+# The socket of another voice server, a Pipecat bot's for instance: ws://localhost:7860/ws
+REMOTE_BOT_URL = os.environ.get("REMOTE_BOT_URL", "")
+
 VOICEWS = {
-    "BOTS": {"echo": "project.bots.Echo", "parrot": "project.bots.Parrot"},
+    "BOTS": {
+        "echo": "project.bots.Echo",
+        "parrot": "project.bots.Parrot",
+        **({"remote": "project.bots.Remote"} if REMOTE_BOT_URL else {}),
+    },
     "DEFAULT_BOT": "parrot",
     "MAY_CONNECT": "voicews.permissions.anybody",
     "PUBLIC_URL": os.environ.get("VOICEWS_PUBLIC_URL") or None,

@@ -49,11 +49,23 @@ def django_pipecat(serve: Serve) -> Server:
     )
 
 
-@pytest.fixture(params=["uvicorn", "daphne", "pipecat", "pipecat in voicews"])
+@pytest.fixture
+def bridge(pipecat: VoiceServer, serve: Serve) -> Server:
+    """The demo project with a bridge to Pipecat's own server."""
+    return serve(
+        environment={
+            "DJANGO_SETTINGS_MODULE": "tests.interop.settings",
+            "REMOTE_BOT_URL": pipecat.origin.replace("http", "ws", 1) + "/ws",
+        }
+    )
+
+
+@pytest.fixture(params=["uvicorn", "daphne", "pipecat", "pipecat in voicews", "bridge to pipecat"])
 def voice_server(request: pytest.FixtureRequest, serve: Serve) -> VoiceServer:
-    """What ``voicews`` is, Pipecat's server, which must pass the same tests, and both in one."""
-    if request.param == "pipecat in voicews":
-        server: Server = request.getfixturevalue("django_pipecat")
+    """What ``voicews`` is, Pipecat's server, which must pass the same tests, and both together."""
+    both = {"pipecat in voicews": "django_pipecat", "bridge to pipecat": "bridge"}
+    if request.param in both:
+        server: Server = request.getfixturevalue(both[request.param])
         return VoiceServer(server.origin, "/voice/connect/")
     if request.param == "pipecat":
         pipecat: VoiceServer = request.getfixturevalue("pipecat")

@@ -1,6 +1,10 @@
 """The demo project's settings with the bot that Pipecat's clients talk to."""
 
 from project.settings import *  # noqa: F403 - how Django settings extend one another
-from project.settings import VOICEWS
+from project.settings import REMOTE_BOT_URL, VOICEWS
 
-VOICEWS = {**VOICEWS, "BOTS": {"echo": "tests.interop.bots.Echo"}, "DEFAULT_BOT": "echo"}
+VOICEWS = {
+    **VOICEWS,
+    "BOTS": {"echo": "tests.interop.bots.Echo", "remote": "project.bots.Remote"},
+    "DEFAULT_BOT": "remote" if REMOTE_BOT_URL else "echo",
+}

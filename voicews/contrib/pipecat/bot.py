@@ -32,13 +32,13 @@ from voicews.frames import (
     StartFrame,
 )
 from voicews.pipeline import Pipeline
+from voicews.pipeline.relay import HandshakeRelay, error_message
 
 if TYPE_CHECKING:
     from voicews.transports.base import BaseTransport
 
 logger = logging.getLogger(__name__)
 
-RTVI_LABEL = "rtvi-ai"
 #: How long `run` may take to end after the call has been cut off, and again after it was cancelled.
 STOP_TIMEOUT_SECS = 5.0
 
@@ -63,9 +63,7 @@ class PipecatBot(Bot):
         self._has_run = False
         #: The orderly end of the call, which waits for the pipeline's.
         self._end_frame: EndFrame | None = None
-        self._bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
-        self._bot_ready: Mapping[str, Any] | None = None
-        self._has_resumed = False
+        self._handshake = HandshakeRelay(dict)
 
     # --- what subclasses override ---------------------------------------------------------------
 
@@ -98,7 +96,7 @@ class PipecatBot(Bot):
     def build_pipeline(
         self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
     ) -> Pipeline:
-        self._bot_ready_extras = bot_ready_extras
+        self._handshake = HandshakeRelay(bot_ready_extras)
         transport.event_handler("on_client_connected")(self._client_connected)
         transport.event_handler("on_session_timeout")(self._session_timed_out)
         self._lead_secs = transport.params.audio_out_lead_secs
@@ -116,11 +114,15 @@ class PipecatBot(Bot):
             self._end(frame, transport)
         elif isinstance(frame, CancelFrame):
             self._cancel(frame, transport)
-        elif isinstance(frame, InputTransportMessageFrame) and self._is_greeted_by_us(frame):
-            self._greet(frame)
+        elif isinstance(frame, InputTransportMessageFrame):
+            answer = self._handshake.answer(frame.message)
+            if answer is None:
+                transport.receive(frame)
+            else:
+                self.push_frame(OutputTransportMessageUrgentFrame(answer))
         else:
             if isinstance(frame, ClientConnectedFrame):
-                self._has_resumed = frame.resumed
+                self._handshake.client_connected(resumed=frame.resumed)
                 transport.client_returned()
             elif isinstance(frame, ClientDisconnectedFrame):
                 transport.client_left()
@@ -147,7 +149,7 @@ class PipecatBot(Bot):
                 request = EndRequestFrame("bot was cancelled", 1011, at_once=True)
         except Exception as error:  # noqa: BLE001 - the boundary to the application
             self.report_exception(error, "in run")
-            self._send_rtvi("error", {"error": "the bot failed", "fatal": True})
+            self.push_frame(OutputTransportMessageUrgentFrame(error_message("the bot failed")))
             request = EndRequestFrame("the bot failed", 1011, at_once=True)
         self._has_run = True
         if self._end_frame is None:
@@ -182,7 +184,7 @@ class PipecatBot(Bot):
     async def _stop_run(self, reason: str, transport: VoicewsTransport, *, at_once: bool) -> None:
         run = self._run_task
         assert run is not None
-        is_ending = await transport.end(reason, at_once=at_once)
+        is_ending = await transport.end(reason, at_once=at_once, moves_on=self._moves_on)
         if is_ending and not at_once:
             return  # our task has a time limit of its own for that, and cancels
         if is_ending:
@@ -196,34 +198,9 @@ class PipecatBot(Bot):
     # --- to the client --------------------------------------------------------------------------
 
     def _send(self, frame: Frame) -> None:
-        if (
-            isinstance(frame, OutputTransportMessageUrgentFrame)
-            and frame.message.get("type") == "bot-ready"
-            and frame.message.get("label") == RTVI_LABEL
-        ):
-            self._bot_ready = frame.message.get("data") or {}
-            data = {**self._bot_ready, **self._bot_ready_extras()}
-            frame = OutputTransportMessageUrgentFrame({**frame.message, "data": data})
+        if isinstance(frame, OutputTransportMessageUrgentFrame):
+            frame = OutputTransportMessageUrgentFrame(self._handshake.to_client(frame.message))
         self.push_frame(frame)
-
-    def _is_greeted_by_us(self, frame: InputTransportMessageFrame) -> bool:
-        return (
-            self._has_resumed
-            and self._bot_ready is not None
-            and frame.message.get("type") == "client-ready"
-            and frame.message.get("label") == RTVI_LABEL
-        )
-
-    def _greet(self, frame: InputTransportMessageFrame) -> None:
-        assert self._bot_ready is not None
-        data = {**self._bot_ready, **self._bot_ready_extras()}
-        self._send_rtvi("bot-ready", data, frame.message.get("id"))
-
-    def _send_rtvi(self, kind: str, data: Mapping[str, Any], message_id: Any = None) -> None:
-        message = {"label": RTVI_LABEL, "type": kind, "data": data}
-        if message_id is not None:
-            message["id"] = message_id
-        self.push_frame(OutputTransportMessageUrgentFrame(message))
 
     # --- events ---------------------------------------------------------------------------------
 

@@ -301,9 +301,12 @@ class VoicewsTransport(BaseTransport):
         """The call has lasted as long as it may."""
         self._input.receive("on_session_timeout")
 
-    async def end(self, reason: str, *, at_once: bool) -> bool:
-        """Ask the Pipecat pipeline to end; False if none is running."""
-        if at_once and self._client_is_away:
+    async def end(self, reason: str, *, at_once: bool, moves_on: bool) -> bool:
+        """Ask the Pipecat pipeline to end; False if none is running.
+
+        `moves_on` says that the call goes on in another process.
+        """
+        if at_once and self._client_is_away and not moves_on:
             await self.tell("on_client_disconnected")
         if not self._input.is_receiving:
             return False

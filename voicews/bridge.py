@@ -1,0 +1,259 @@
+"""A bot that is somewhere else: joins the call to another voice server.
+
+class Support(Bridge):
+    uri = "wss://bots.example.com/ws"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from voicews import __version__
+from voicews.bots import Bot
+from voicews.exceptions import ConfigurationError, ConnectFailed
+from voicews.frames import (
+    CallStartedFrame,
+    CancelFrame,
+    ClientConnectedFrame,
+    ClientDisconnectedFrame,
+    Direction,
+    EndFrame,
+    EndRequestFrame,
+    Frame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    InputTextFrame,
+    InputTransportMessageFrame,
+    InterruptionFrame,
+    OutputAudioRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
+    StartFrame,
+    TextFrame,
+    TranscriptionFrame,
+)
+from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask
+from voicews.pipeline.relay import HandshakeRelay, error_message
+from voicews.pipeline.rtvi import LABEL, PROTOCOL_VERSION
+from voicews.transports.client import WebsocketClientTransport
+from voicews.transports.output import OutputTransport
+from voicews.transports.params import WebsocketClientParams
+
+if TYPE_CHECKING:
+    from voicews.transports.base import BaseTransport
+
+logger = logging.getLogger(__name__)
+
+#: The remote end needs no pacing, being a machine: what comes late from the caller must not stay
+#: late for the rest of the call.
+REMOTE_LEAD_SECS = 3600.0
+#: What the caller does until the remote server lets us in: one minute of 20 ms audio.
+MAX_WAITING_FRAMES = 3000
+#: Closes that mean the remote bot was done.
+DONE = frozenset([1000, 1001, 1005])
+
+
+class Bridge(Bot):
+    """Sends what the caller does to the voice server at `uri`, and what comes back to the caller.
+
+    Audio, interruptions, text and the application's messages go both ways, RTVI messages untouched:
+    the remote bot answers them. For a phone call, which knows no RTVI, the bridge shakes hands
+    itself, and turns keys into RTVI's `dtmf`. When one side ends the call, the other one's is
+    ended too; a remote that can't be reached or is lost ends it with an RTVI error and code 1011.
+    """
+
+    #: The remote server's socket: `ws://` or `wss://`.
+    uri: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remote = _RemoteEnd(self)
+        self._remote_task: PipelineTask | None = None
+        self._remote_output: OutputTransport | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_FRAMES)
+        self._handshake = HandshakeRelay(dict)
+        self._client_is_away = False
+
+    # --- what subclasses override ---------------------------------------------------------------
+
+    async def address(self) -> str:
+        """Where to connect for this call; a server that hands out addresses is asked here.
+
+        Raises `ConnectFailed` where there is none.
+        """
+        if not self.uri:
+            raise ConfigurationError(f"expected {type(self).__name__} to have a uri, found none")
+        return self.uri
+
+    def client_params(self) -> WebsocketClientParams:
+        """The parameters of the remote leg: the caller's audio out, the remote bot's audio in."""
+        return WebsocketClientParams(
+            add_wav_header=False,
+            audio_in_enabled=True,
+            audio_in_sample_rate=self.audio_out_sample_rate,
+            audio_out_enabled=True,
+            audio_out_sample_rate=self.audio_in_sample_rate,
+            audio_out_auto_silence=False,
+            audio_out_end_silence_secs=0.0,
+            audio_out_lead_secs=REMOTE_LEAD_SECS,
+        )
+
+    # --- the machinery --------------------------------------------------------------------------
+
+    def build_pipeline(
+        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
+    ) -> Pipeline:
+        self._handshake = HandshakeRelay(bot_ready_extras)
+        return Pipeline([transport.input(), self, transport.output()])
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if direction is Direction.UPSTREAM:
+            super().process_frame(frame, direction)
+            return
+        convert = _TO_REMOTE.get(type(frame))
+        if convert is not None:
+            self._to_remote(convert(frame))
+        elif isinstance(frame, InputTransportMessageFrame):
+            self._relay(frame.message)
+        else:
+            self._watch(frame)
+            self.push_frame(frame)
+
+    async def cleanup(self) -> None:
+        if self._running is not None:
+            if self._remote_task is None:
+                self._running.cancel()
+            await asyncio.wait([self._running])
+        await super().cleanup()
+
+    def from_remote(self, frame: Frame) -> None:
+        """Take what the remote server sent."""
+        if isinstance(frame, InputAudioRawFrame):
+            # It is live: for a client that comes back it would be late, and stay so.
+            if not self._client_is_away:
+                self.push_frame(
+                    OutputAudioRawFrame(frame.audio, frame.sample_rate, frame.num_channels)
+                )
+        elif isinstance(frame, InputTransportMessageFrame):
+            message = self._handshake.to_client(frame.message)
+            self.push_frame(OutputTransportMessageUrgentFrame(message))
+        elif isinstance(frame, InputTextFrame):
+            self.push_frame(TextFrame(frame.text))
+        elif isinstance(frame, InterruptionFrame | TranscriptionFrame):
+            self.push_frame(frame)
+
+    def _relay(self, message: dict[str, Any]) -> None:
+        answer = self._handshake.answer(message)
+        if answer is None:
+            self._to_remote(OutputTransportMessageFrame(message))
+        else:
+            self.push_frame(OutputTransportMessageUrgentFrame(answer))
+
+    def _to_remote(self, frame: Frame) -> None:
+        if self._remote_task is None:
+            self._waiting.append(frame)
+        else:
+            self._remote.push_frame(frame)
+
+    def _watch(self, frame: Frame) -> None:
+        """See to what happens to the call."""
+        if isinstance(frame, StartFrame):
+            self._on_start_frame(frame)
+            self._running = asyncio.get_running_loop().create_task(self._run())
+        elif isinstance(frame, ClientConnectedFrame):
+            self._client_is_away = False
+            self._handshake.client_connected(resumed=frame.resumed)
+        elif isinstance(frame, ClientDisconnectedFrame):
+            self._client_is_away = True
+        elif isinstance(frame, InterruptionFrame):
+            # Past the queue, which holds what the caller says: that is not to be interrupted.
+            if self._remote_output is not None:
+                self._remote_output.send(frame)
+        elif isinstance(frame, CallStartedFrame) and not frame.is_probe:
+            about = {"library": "voicews", "library_version": __version__}
+            data = {"version": PROTOCOL_VERSION, "about": about}
+            self._to_remote(_rtvi("client-ready", data))
+        elif isinstance(frame, EndFrame | CancelFrame):
+            self._end_reason = frame.reason
+            self._over = True
+            if self._remote_task is not None:
+                self._remote_task.cancel(frame.reason)
+
+    # --- the remote leg -------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Hold the remote leg, from connecting to its end."""
+        try:
+            transport = WebsocketClientTransport(await self.address(), self.client_params())
+            await transport.open()
+        except ConnectFailed as error:
+            logger.warning("call %s: %s: %s", self.call_id, self.name, error)
+            self._fail("the remote bot can't be reached")
+            return
+        except Exception as error:  # noqa: BLE001 - the application's address()
+            self.report_exception(error, "to find the remote bot")
+            self._fail("the remote bot can't be reached")
+            return
+        if self._over:
+            await transport.session.disconnect()
+            return
+        code = await self._hold(transport)
+        if code in DONE:
+            request = EndRequestFrame("remote bot ended the call")
+            self.push_frame(request, Direction.UPSTREAM)
+        elif code is not None:
+            logger.warning("call %s: %s was lost: %d", self.call_id, self.name, code)
+            self._fail("the connection to the remote bot was lost")
+
+    async def _hold(self, transport: WebsocketClientTransport) -> int | None:
+        """Wait for the leg's end; the close code of the remote server, None if we closed."""
+        output = transport.output()
+        assert isinstance(output, OutputTransport)
+        task = PipelineTask(
+            Pipeline([transport.input(), self._remote, output]), call_id=self.call_id
+        )
+        task.start()
+        self._remote_task, self._remote_output = task, output
+        while self._waiting:
+            self._remote.push_frame(self._waiting.popleft())
+        await task.wait()
+        return None if self._over else task.close_code
+
+    def _fail(self, error: str) -> None:
+        self.push_frame(OutputTransportMessageUrgentFrame(error_message(error)))
+        self.push_frame(EndRequestFrame(error, 1011), Direction.UPSTREAM)
+
+
+class _RemoteEnd(FrameProcessor):
+    """Stands in the remote leg's pipeline for the bridge."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(name="bridge")
+        self._bridge = bridge
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if direction is Direction.UPSTREAM or isinstance(
+            frame, StartFrame | EndFrame | CancelFrame
+        ):
+            self.push_frame(frame, direction)
+        else:
+            self._bridge.from_remote(frame)
+
+
+def _rtvi(kind: str, data: Mapping[str, Any]) -> Frame:
+    return OutputTransportMessageFrame({"label": LABEL, "type": kind, "id": "bridge", "data": data})
+
+
+_TO_REMOTE: dict[type[Frame], Callable[[Any], Frame]] = {
+    InputAudioRawFrame: lambda frame: OutputAudioRawFrame(
+        frame.audio, frame.sample_rate, frame.num_channels
+    ),
+    InputTextFrame: lambda frame: TextFrame(frame.text),
+    InputDTMFFrame: lambda frame: _rtvi("dtmf", {"buttons": [frame.button]}),
+    TranscriptionFrame: lambda frame: frame,
+}

@@ -1,0 +1,110 @@
+"""The pages of the demo project, as the tests use them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.sound import Recording
+from tests.servers import Server
+
+DEMO = "/voice/demo/"
+#: A call may take so long to begin on a busy machine (milliseconds).
+CONNECT_TIMEOUT_MS = 30_000
+
+_RECORD = """async (client) => {
+  const { recordCalls } = await import("/static/voicews-tests/recorder.js");
+  globalThis.calls = recordCalls(client);
+}"""
+
+
+_REMEMBER_SESSIONS = """() => {
+  globalThis.sessions = [];
+  globalThis.resumed = [];
+  voiceClient.on("onBotReady", (data) => sessions.push(data.voicews.session));
+  voiceClient.on("onReconnected", (data) => resumed.push(data.voicews.session));
+}"""
+
+
+class Calls:
+    """What a page's client records of its calls; the newest one is meant."""
+
+    def __init__(self, page: Page, client: str) -> None:
+        """``client`` is a JavaScript expression for the page's VoiceClient."""
+        self.page = page
+        self.page.evaluate_handle(client).evaluate(_RECORD)
+
+    def record(self, seconds: float) -> None:
+        """Wait until so much more has been recorded, on the clock of the call's audio."""
+        self.page.evaluate("(seconds) => calls.at(-1).more(seconds)", seconds)
+
+    def note(self, name: str) -> None:
+        """Remember when this was, with the client's own events."""
+        self.page.evaluate("(name) => calls.at(-1).note(name)", name)
+
+    def read(self) -> Recording:
+        return Recording(self.page.evaluate("calls.at(-1).read()"))
+
+
+class DemoPage:
+    """The demo page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.calls = Calls(page, "voiceClient")
+        page.evaluate(_REMEMBER_SESSIONS)
+        self.call_button = page.locator("#call")
+        self.state = page.locator("#state")
+        self.alert = page.locator("#alert")
+
+    def start(self, bot: str) -> None:
+        """Choose a bot and start a call; does not wait for it."""
+        self.page.check(f"[name=bot][value={bot}]")
+        self.call_button.click()
+
+    def call(self, bot: str) -> str:
+        """Start a call and wait until it is there; the id of its session."""
+        self.start(bot)
+        self.expect_state("ready")
+        session: str = self.page.evaluate("sessions.at(-1)")
+        return session
+
+    def hang_up(self) -> None:
+        self.call_button.click()
+        self.expect_state("disconnected")
+
+    def expect_state(self, state: str, *, timeout_ms: float = CONNECT_TIMEOUT_MS) -> None:
+        expect(self.state).to_have_attribute("data-state", state, timeout=timeout_ms)
+
+    def entries(self, text: str) -> Locator:
+        """The lines of the timeline that hold this text."""
+        return self.page.locator("#timeline .entry", has_text=text)
+
+    def figure(self, name: str) -> Locator:
+        return self.page.locator(f"[data-figure={name}]")
+
+    def stats(self) -> dict[str, Any]:
+        stats: dict[str, Any] = self.page.evaluate("voiceClient.stats")
+        return stats
+
+
+def session_row(server: Server, session: str) -> dict[str, Any]:
+    """What the server's database says of a session."""
+    with closing(sqlite3.connect(server.database, timeout=10)) as database:
+        database.row_factory = sqlite3.Row
+        row = database.execute(
+            "SELECT * FROM voicews_voicesession WHERE id = ?", [session.replace("-", "")]
+        ).fetchone()
+    return dict(row)
+
+
+def live_sessions(server: Server) -> int:
+    """How many calls are going on, says the server's database."""
+    with closing(sqlite3.connect(server.database, timeout=10)) as database:
+        row = database.execute(
+            "SELECT count(*) FROM voicews_voicesession WHERE state = 'active'"
+        ).fetchone()
+    return int(row[0])

@@ -37,6 +37,10 @@ class VoiceSession(models.Model):
         CREATED = "created", _("created")
         ENDED = "ended", _("ended")
 
+    class CallDirection(models.TextChoices):
+        INBOUND = "inbound", _("inbound")
+        OUTBOUND = "outbound", _("outbound")
+
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     bot = models.CharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind, default=Kind.BROWSER)
@@ -57,6 +61,24 @@ class VoiceSession(models.Model):
     end_reason = models.CharField(_("end reason"), max_length=200, blank=True)
     client_address = models.GenericIPAddressField(_("client address"), null=True, blank=True)
     user_agent = models.CharField(_("user agent"), max_length=300, blank=True)
+    # Of phone calls only: the call itself, as its provider names it.
+    provider = models.CharField(_("provider"), max_length=16, blank=True)
+    call_id = models.CharField(_("call id"), max_length=256, blank=True)
+    direction = models.CharField(_("direction"), max_length=16, choices=CallDirection, blank=True)
+    from_number = models.CharField(_("from"), max_length=64, blank=True)
+    to_number = models.CharField(_("to"), max_length=64, blank=True)
+    call_status = models.CharField(
+        _("call status"),
+        max_length=16,
+        blank=True,
+        help_text=_("What the provider said last about the call."),
+    )
+    hang_up = models.CharField(
+        _("hang-up"),
+        max_length=100,
+        blank=True,
+        help_text=_("What came of our request to the provider to end the call."),
+    )
     bot_state = models.JSONField(
         _("bot state"),
         default=dict,
@@ -119,6 +141,7 @@ class VoiceSession(models.Model):
                 condition=Q(expires_at__isnull=False),
                 name="voicews_session_expires",
             ),
+            models.Index(fields=["call_id"], condition=~Q(call_id=""), name="voicews_session_call"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(
@@ -129,6 +152,11 @@ class VoiceSession(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="active") | Q(started_at__isnull=False),
                 name="voicews_session_active_has_time",
+            ),
+            models.UniqueConstraint(
+                fields=["provider", "call_id"],
+                condition=~Q(call_id="") & ~Q(state="ended"),
+                name="voicews_session_one_per_call",
             ),
         ]
 
@@ -241,6 +269,8 @@ class SessionEvent(models.Model):
         ERROR = "error", _("error")
         MESSAGE = "message", _("message")
         LISTENED = "listened", _("listened in")
+        CALL = "call", _("call status")
+        HANG_UP = "hang-up", _("hang-up")
         END_REQUESTED = "end-requested", _("end requested")
         ENDED = "ended", _("ended")
 
@@ -250,6 +280,7 @@ class SessionEvent(models.Model):
         CLIENT = "client", _("client")
         OPERATOR = "operator", _("operator")
         SERVER = "server", _("server")
+        PROVIDER = "provider", _("provider")
 
     session = models.ForeignKey(
         VoiceSession,
@@ -312,6 +343,33 @@ class TranscriptEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_role_display()}: {self.text[:60]}"
+
+
+class PhoneNumber(models.Model):
+    """A number of ours, and the bot that answers it."""
+
+    number = models.CharField(
+        _("number"), max_length=64, help_text=_("With the plus and without spaces: +15551234567.")
+    )
+    provider = models.CharField(
+        _("provider"),
+        max_length=16,
+        blank=True,
+        help_text=_("Empty: whichever provider the call comes from."),
+    )
+    bot = models.CharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
+
+    class Meta:
+        verbose_name = _("phone number")
+        verbose_name_plural = _("phone numbers")
+        ordering = ("number", "provider")
+        permissions = (("call_phonenumber", _("Can place calls")),)
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["number", "provider"], name="voicews_number_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.provider}".strip()
 
 
 class Dashboard(VoiceSession):

@@ -67,6 +67,46 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="PhoneNumber",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "number",
+                    models.CharField(
+                        help_text="With the plus and without spaces: +15551234567.",
+                        max_length=64,
+                        verbose_name="number",
+                    ),
+                ),
+                (
+                    "provider",
+                    models.CharField(
+                        blank=True,
+                        help_text="Empty: whichever provider the call comes from.",
+                        max_length=16,
+                        verbose_name="provider",
+                    ),
+                ),
+                ("bot", models.CharField(max_length=100, verbose_name="bot")),
+            ],
+            options={
+                "verbose_name": "phone number",
+                "verbose_name_plural": "phone numbers",
+                "ordering": ("number", "provider"),
+                "permissions": (("call_phonenumber", "Can place calls"),),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("number", "provider"), name="voicews_number_unique"
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="VoiceSession",
             fields=[
                 (
@@ -128,6 +168,37 @@ class Migration(migrations.Migration):
                 (
                     "user_agent",
                     models.CharField(blank=True, max_length=300, verbose_name="user agent"),
+                ),
+                ("provider", models.CharField(blank=True, max_length=16, verbose_name="provider")),
+                ("call_id", models.CharField(blank=True, max_length=256, verbose_name="call id")),
+                (
+                    "direction",
+                    models.CharField(
+                        blank=True,
+                        choices=[("inbound", "inbound"), ("outbound", "outbound")],
+                        max_length=16,
+                        verbose_name="direction",
+                    ),
+                ),
+                ("from_number", models.CharField(blank=True, max_length=64, verbose_name="from")),
+                ("to_number", models.CharField(blank=True, max_length=64, verbose_name="to")),
+                (
+                    "call_status",
+                    models.CharField(
+                        blank=True,
+                        help_text="What the provider said last about the call.",
+                        max_length=16,
+                        verbose_name="call status",
+                    ),
+                ),
+                (
+                    "hang_up",
+                    models.CharField(
+                        blank=True,
+                        help_text="What came of our request to the provider to end the call.",
+                        max_length=100,
+                        verbose_name="hang-up",
+                    ),
                 ),
                 (
                     "bot_state",
@@ -376,6 +447,8 @@ class Migration(migrations.Migration):
                             ("error", "error"),
                             ("message", "message"),
                             ("listened", "listened in"),
+                            ("call", "call status"),
+                            ("hang-up", "hang-up"),
                             ("end-requested", "end requested"),
                             ("ended", "ended"),
                         ],
@@ -392,6 +465,7 @@ class Migration(migrations.Migration):
                             ("client", "client"),
                             ("operator", "operator"),
                             ("server", "server"),
+                            ("provider", "provider"),
                         ],
                         default="server",
                         max_length=16,
@@ -483,6 +557,25 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="voicews_session_active_has_time",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="voicesession",
+            index=models.Index(
+                condition=models.Q(("call_id", ""), _negated=True),
+                fields=["call_id"],
+                name="voicews_session_call",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="voicesession",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    models.Q(("call_id", ""), _negated=True),
+                    models.Q(("state", "ended"), _negated=True),
+                ),
+                fields=("provider", "call_id"),
+                name="voicews_session_one_per_call",
             ),
         ),
         migrations.AddIndex(

@@ -22,7 +22,7 @@ export default [
     },
   },
   {
-    files: ["voicews/static/voicews/*.js"],
+    files: ["voicews/static/voicews/*.js", "voicews/static/voicews/admin/*.js"],
     ignores: ["voicews/static/voicews/*-worklet.js"],
     languageOptions: { globals: globals.browser },
   },

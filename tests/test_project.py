@@ -187,7 +187,7 @@ def test_a_server_serves_pages_files_and_calls(which: str, request: pytest.Fixtu
         ("/", "text/html"),
         ("/voice/demo/", "text/html"),
         ("/static/home.css", "text/css"),
-        ("/static/voicews/admin.css", "text/css"),
+        ("/static/voicews/admin/admin.css", "text/css"),
         ("/admin/login/", "text/html"),
     ):
         with urllib.request.urlopen(server.http_url + path, timeout=10) as response:

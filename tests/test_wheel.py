@@ -141,7 +141,7 @@ def test_the_wheel_is_complete(wheel: Path) -> None:
         "voicews/migrations/0001_initial.py",
         "voicews/serializers/frames.proto",
         "voicews/serializers/frames_pb2.py",
-        "voicews/static/voicews/admin.css",
+        "voicews/static/voicews/admin/admin.css",
         "voicews/templates/voicews/demo.html",
         "voicews/templatetags/voicews.py",
         f"voicews-{voicews.__version__}.dist-info/licenses/LICENSE",

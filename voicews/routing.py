@@ -31,6 +31,21 @@ async def session_socket(scope: Any, receive: Any, send: Any) -> None:
     await _session_consumer()(scope, receive, send)
 
 
+def _staff_socket(name: str) -> Any:
+    """ASGI application of one of the admin's sockets, with the middleware that finds its user."""
+
+    @cache
+    def application() -> Any:
+        from voicews import monitoring
+
+        return monitoring.application(getattr(monitoring, name))
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await application()(scope, receive, send)
+
+    return serve
+
+
 async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
     """ASGI application that refuses a socket without a route; the client sees HTTP 403."""
     logger.info("no socket at this path: refused")
@@ -41,6 +56,9 @@ async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
 # Channels routes ASGI applications with Django's own paths, which are typed for views.
 websocket_urlpatterns: list[Any] = [
     path("ws/voice/<uuid:session>/", cast("Any", session_socket)),
+    path("ws/voicews-admin/sessions/", _staff_socket("ListSocket")),
+    path("ws/voicews-admin/sessions/<uuid:session>/", _staff_socket("SessionSocket")),
+    path("ws/voicews-admin/sessions/<uuid:session>/listen/", _staff_socket("ListenSocket")),
 ]
 
 

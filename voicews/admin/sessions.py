@@ -1,0 +1,377 @@
+"""The list of sessions, and the page of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_POST
+
+from voicews.admin.endings import ENDINGS, ending
+from voicews.admin.export import csv_response
+from voicews.exceptions import NotAllowed
+from voicews.models import VoiceConnection, VoiceSession
+from voicews.monitoring import (
+    list_socket_path,
+    list_version,
+    listen_socket_path,
+    session_socket_path,
+    session_version,
+)
+from voicews.sessions.operators import end_session, send_message
+from voicews.transports.asgi import MAX_REASON_BYTES
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[VoiceSession]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+DEFAULT_REASON = _("ended by an operator")
+#: Rows of a session that its page shows; a longer history keeps its newest.
+MAX_ROWS = 1000
+
+
+class EndingFilter(admin.SimpleListFilter):
+    """How it ended, without asking the table which codes there are."""
+
+    title = _("how it ended")
+    parameter_name = "close_code"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
+        for code, one in ENDINGS.items():
+            yield str(code), f"{code} {one.meaning}"
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[VoiceSession]
+    ) -> QuerySet[VoiceSession]:
+        value = self.value()
+        return queryset.filter(close_code=value) if value in map(str, ENDINGS) else queryset
+
+
+def readable(duration: timedelta | None) -> str:
+    """A duration as a clock shows it: 1:02:03, or 2:03."""
+    if duration is None:
+        return ""
+    minutes, seconds = divmod(max(0, int(duration.total_seconds())), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+@admin.register(VoiceSession)
+class VoiceSessionAdmin(ModelAdmin):
+    list_display = (
+        "state_badge",
+        "short_id",
+        "bot",
+        "user",
+        "kind",
+        "created_at",
+        "call_duration",
+        "invalid_messages",
+        "how_it_ended",
+    )
+    list_display_links = ("short_id",)
+    list_filter = ("state", "bot", "kind", EndingFilter, "created_at")
+    list_select_related = ("user",)
+    date_hierarchy = "created_at"
+    # Live ones first; see VoiceSession.State.
+    ordering = ("state", "-created_at")
+    show_full_result_count = False
+    actions = ("end_calls", "export_csv")
+    search_help_text = _("Number, bot, user, address, or what was said at the end")
+    change_list_template = "admin/voicews/voicesession/change_list.html"
+    change_form_template = "admin/voicews/voicesession/change_form.html"
+    fieldsets = (
+        (None, {"fields": ("state_badge", "bot", "kind", "user", "id")}),
+        (_("Time"), {"fields": ("created_at", "started_at", "ended_at", "call_duration")}),
+        (_("End"), {"fields": ("how_it_ended", "close_code", "end_reason")}),
+        (_("Client"), {"fields": ("client_address", "user_agent", "invalid_messages")}),
+        (
+            _("Server"),
+            {
+                "fields": ("process", "epoch", "expires_at", "bot_state"),
+                "classes": ("collapse",),
+            },
+        ),
+    )
+
+    # --- who may do what --------------------------------------------------------------------------
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: VoiceSession | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: VoiceSession | None = None) -> bool:
+        """What happened stays; a superuser may delete what is over."""
+        is_over = obj is None or obj.state != VoiceSession.State.ACTIVE
+        return is_over and _is_superuser(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: VoiceSession | None = None) -> bool:
+        return _may(request, "view")
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "view", "end")
+
+    def has_message_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "view", "message")
+
+    def has_listen_permission(self, request: HttpRequest) -> bool:
+        return _may(request, "view", "listen")
+
+    # --- the list ---------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[VoiceSession]:
+        invalid = (
+            VoiceConnection.objects.filter(session=OuterRef("pk"))
+            .order_by()
+            .values("session")
+            .annotate(total=Sum("invalid_messages"))
+            .values("total")
+        )
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(invalid_messages_total=Coalesce(Subquery(invalid), 0))
+        )
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        username = get_user_model().USERNAME_FIELD
+        return ("=id", "bot", f"user__{username}", "=client_address", "end_reason")
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        live = {
+            # Before the list is made: what happens meanwhile shows as a change.
+            "version": list_version(),
+            "socket": _script_name(request) + list_socket_path(),
+        }
+        return super().changelist_view(request, {**(extra_context or {}), "voicews": live})
+
+    @admin.display(description=_("state"), ordering="state")
+    def state_badge(self, session: VoiceSession) -> SafeString:
+        live = session.state == VoiceSession.State.ACTIVE
+        return format_html(
+            '<span class="voicews-state voicews-state-{}">{}</span>',
+            session.state,
+            _("live") if live else session.get_state_display(),
+        )
+
+    @admin.display(description=_("session"))
+    def short_id(self, session: VoiceSession) -> SafeString:
+        return format_html(
+            '<span class="voicews-id" title="{}">{}</span>', session.pk, str(session.pk)[:8]
+        )
+
+    @admin.display(description=_("duration"), empty_value="-")
+    def call_duration(self, session: VoiceSession) -> SafeString | str | None:
+        duration = session.duration
+        if duration is None or session.state != VoiceSession.State.ACTIVE:
+            return readable(duration) or None
+        return format_html(
+            '<span class="voicews-clock" data-secs="{}">{}</span>',
+            int(duration.total_seconds()),
+            readable(duration),
+        )
+
+    @admin.display(description=_("lost or invalid messages"), ordering="invalid_messages_total")
+    def invalid_messages(self, session: VoiceSession) -> int:
+        return int(getattr(session, "invalid_messages_total", 0))
+
+    @admin.display(description=_("how it ended"), empty_value="-")
+    def how_it_ended(self, session: VoiceSession) -> SafeString | None:
+        if session.state != VoiceSession.State.ENDED:
+            return None
+        found = ending(session.close_code)
+        return format_html(
+            '<span class="voicews-ending{}" title="{}">{}</span>',
+            " voicews-trouble" if found.is_trouble else "",
+            session.close_code or "",
+            session.end_reason or found.meaning,
+        )
+
+    # --- actions on the list ----------------------------------------------------------------------
+
+    @admin.action(description=_("Export selected sessions as CSV"), permissions=["view"])
+    def export_csv(
+        self, request: HttpRequest, queryset: QuerySet[VoiceSession]
+    ) -> HttpResponseBase:
+        username = get_user_model().USERNAME_FIELD
+        fields = (
+            "id",
+            "state",
+            "bot",
+            "kind",
+            "created_at",
+            "started_at",
+            "ended_at",
+            "close_code",
+            "end_reason",
+            "client_address",
+            "user_agent",
+        )
+
+        def row(session: VoiceSession) -> Iterable[object]:
+            duration = session.duration
+            yield from (getattr(session, name) for name in fields)
+            yield getattr(session.user, username, None)
+            yield None if duration is None else round(duration.total_seconds(), 1)
+            yield self.invalid_messages(session)
+
+        header = (*fields, "user", "duration_secs", "invalid_messages")
+        filename = f"voice-sessions-{timezone.now():%Y%m%d-%H%M%S}.csv"
+        return csv_response(request, filename, header, queryset.select_related("user"), row)
+
+    @admin.action(description=_("End selected calls"), permissions=["end"])
+    def end_calls(
+        self, request: HttpRequest, queryset: QuerySet[VoiceSession]
+    ) -> HttpResponse | None:
+        live = queryset.filter(state=VoiceSession.State.ACTIVE)
+        if request.POST.get("confirmed"):
+            ended = sum(self._end(request, session, quiet=True) for session in list(live))
+            text = ngettext("%d call is being ended.", "%d calls are being ended.", ended) % ended
+            self.message_user(request, text, messages.SUCCESS)
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _now("End selected calls"),
+            "opts": self.opts,
+            "calls": live.select_related("user")[:100],
+            "count": live.count(),
+            "selected": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "select_across": request.POST.get("select_across", "0"),
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            "default_reason": DEFAULT_REASON,
+            "media": self.media,
+        }
+        template = "admin/voicews/voicesession/end_selected.html"
+        return TemplateResponse(request, template, context)
+
+    # --- the page of one session ------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            path("<path:object_id>/end/", view(self.end_view), name=f"{name}_end"),
+            path("<path:object_id>/message/", view(self.message_view), name=f"{name}_message"),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: VoiceSession | None = None,
+    ) -> HttpResponse:
+        assert obj is not None, "sessions can't be added"
+        prefix = _script_name(request)
+        context["voicews"] = {
+            "version": session_version(obj.pk),
+            "socket": prefix + session_socket_path(obj.pk),
+            "listen_socket": prefix + listen_socket_path(obj.pk),
+            "duration_secs": int(obj.duration.total_seconds()) if obj.duration else 0,
+            "is_live": obj.state == VoiceSession.State.ACTIVE,
+            "is_phone": obj.kind == VoiceSession.Kind.PHONE,
+            "ending": ending(obj.close_code),
+            "may_end": self.has_end_permission(request),
+            "may_message": self.has_message_permission(request),
+            "may_listen": self.has_listen_permission(request),
+            "default_reason": DEFAULT_REASON,
+            "connections": obj.connections.select_related("process").order_by("-epoch")[:MAX_ROWS],
+            "events": _newest(obj.events.select_related("operator")),
+            "transcript": _newest(obj.transcript.all()),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    @method_decorator(require_POST)
+    def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """End a call, and tell its client why."""
+        session = self._session(request, object_id, allowed=self.has_end_permission(request))
+        if session is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        if self._end(request, session):
+            self.message_user(request, _now("The call is being ended."), messages.SUCCESS)
+        return self._to_page_of(session)
+
+    @method_decorator(require_POST)
+    def message_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Send the client's application a message."""
+        session = self._session(request, object_id, allowed=self.has_message_permission(request))
+        if session is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+        text = request.POST.get("text", "").strip()
+        if not text:
+            self.message_user(request, _now("The message was empty."), messages.WARNING)
+            return self._to_page_of(session)
+        data = {"type": "operator-message", "text": text}
+        if async_to_sync(send_message)(session.pk, data, operator=request.user):
+            self.message_user(request, _now("The message was sent."), messages.SUCCESS)
+        else:
+            text = _now("The message was not sent: no client is connected, or no answer came.")
+            self.message_user(request, text, messages.ERROR)
+        return self._to_page_of(session)
+
+    def _session(
+        self, request: HttpRequest, object_id: str, *, allowed: bool
+    ) -> VoiceSession | None:
+        if not allowed:
+            raise PermissionDenied
+        return self.get_object(request, unquote(object_id))
+
+    def _to_page_of(self, session: VoiceSession) -> HttpResponseRedirect:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        url = reverse(name, args=[session.pk], current_app=self.admin_site.name)
+        return HttpResponseRedirect(url)
+
+    def _end(self, request: HttpRequest, session: VoiceSession, *, quiet: bool = False) -> bool:
+        reason = request.POST.get("reason", "").strip() or str(DEFAULT_REASON)
+        fits = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        try:
+            async_to_sync(end_session)(session.pk, fits, operator=request.user)
+        except NotAllowed as error:
+            if not quiet:
+                text = _now("The call was not ended: %s.") % error
+                self.message_user(request, text, messages.WARNING)
+            return False
+        return True
+
+
+def _may(request: HttpRequest, *permissions: str) -> bool:
+    return request.user.has_perms([f"voicews.{one}_voicesession" for one in permissions])
+
+
+def _is_superuser(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
+
+
+def _script_name(request: HttpRequest) -> str:
+    return str(request.META.get("SCRIPT_NAME", "")).rstrip("/")
+
+
+def _newest(rows: QuerySet[Any]) -> list[Any]:
+    return list(rows.order_by("-at", "-id")[:MAX_ROWS])[::-1]

@@ -1,0 +1,300 @@
+"""The sockets behind the admin's pages: what moves on them, and the sound of a call. Staff only.
+
+A user is known by the admin's session cookie, which a browser sends along for pages of every site:
+so the page must be this site's, by the rule that Django's protection against forged requests has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from time import monotonic
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from channels.auth import AuthMiddlewareStack, get_user
+from django.conf import settings as django_settings
+from django.db.models import Max
+from django.utils.http import is_same_domain
+
+from voicews import signals
+from voicews.exceptions import Busy, NotAllowed
+from voicews.models import SessionEvent, VoiceSession
+from voicews.sessions import store
+from voicews.sessions.database import session_database
+from voicews.sessions.listening import listen
+from voicews.sessions.news import note, tell
+from voicews.sessions.operators import live_figures
+from voicews.sessions.process import this_process
+from voicews.transports import asgi
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "ws/voicews-admin/"
+#: How often what a page shows is looked at (seconds).
+POLL_SECS = 1.0
+#: How often a socket's user is asked for again: somebody may have logged out, or lost a permission.
+RECHECK_SECS = 10.0
+#: How long a listener waits for a call that is changing hands.
+MOVE_TIMEOUT_SECS = 10.0
+MOVE_POLL_SECS = 0.5
+
+Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
+
+
+def list_socket_path() -> str:
+    """The path of the socket that tells when the list of sessions has changed."""
+    return f"/{PREFIX}sessions/"
+
+
+def session_socket_path(session_id: UUID) -> str:
+    """The path of the socket with a session's live figures."""
+    return f"/{PREFIX}sessions/{session_id}/"
+
+
+def listen_socket_path(session_id: UUID) -> str:
+    """The path of the socket with a session's sound."""
+    return f"/{PREFIX}sessions/{session_id}/listen/"
+
+
+# --- what a page looks at -------------------------------------------------------------------------
+
+
+def list_version() -> str:
+    """Another text whenever a call has begun or ended. Three look-ups in indexes."""
+    sessions = VoiceSession.objects.using(store.database())
+    live = sessions.filter(state=VoiceSession.State.ACTIVE).count()
+    created = sessions.order_by("-created_at").values_list("created_at", flat=True).first()
+    ended = (
+        sessions.filter(ended_at__isnull=False)
+        .order_by("-ended_at")
+        .values_list("ended_at", flat=True)
+        .first()
+    )
+    return f"{live} {created} {ended}"
+
+
+def session_version(session_id: UUID) -> str:
+    """Another text whenever a session's page would show something else; empty if it is gone."""
+    sessions = VoiceSession.objects.using(store.database()).filter(pk=session_id)
+    row = sessions.values_list("state", "epoch", "process").first()
+    if row is None:
+        return ""
+    newest = [
+        sessions.aggregate(newest=Max(name))["newest"]
+        for name in ("events__id", "transcript__id", "connections__until")
+    ]
+    return " ".join(map(str, (*row, *newest)))
+
+
+# --- who may look ---------------------------------------------------------------------------------
+
+
+def may_use_admin(user: Any, *permissions: str) -> bool:
+    """Whether a user is staff and has these permissions of sessions, such as `view`."""
+    return bool(
+        user.is_active
+        and user.is_staff
+        and user.has_perms([f"voicews.{one}_voicesession" for one in permissions])
+    )
+
+
+def from_this_site(scope: Any) -> bool:
+    """Whether a page of this site opens the socket, or no page at all."""
+    headers = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    if origin is None:
+        return True
+    host = headers.get(b"host", b"").decode("latin-1")
+    if django_settings.USE_X_FORWARDED_HOST:
+        host = headers.get(b"x-forwarded-host", host.encode()).decode("latin-1")
+    try:
+        page = urlsplit(origin.decode("latin-1"))
+        if page.netloc and page.netloc.lower() == host.lower():
+            return True
+        return any(
+            page.scheme == trusted.scheme
+            and is_same_domain(page.netloc.lower(), trusted.netloc.removeprefix("*").lower())
+            for trusted in map(urlsplit, django_settings.CSRF_TRUSTED_ORIGINS)
+        )
+    except ValueError:
+        return False
+
+
+# --- the sockets ----------------------------------------------------------------------------------
+
+
+class StaffSocket:
+    """One socket of one operator, open until it is closed, or the operator may no longer look."""
+
+    permissions: ClassVar[tuple[str, ...]] = ("view",)
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.user: Any = scope.get("user")
+
+    async def show(self) -> None:
+        """Send what the socket is for; it is closed when this returns."""
+        raise NotImplementedError
+
+    async def send(self, data: dict[str, Any] | bytes) -> None:
+        """Send one message: JSON as text, bytes as they are."""
+        if isinstance(data, bytes):
+            await self._send({"type": "websocket.send", "bytes": data, "text": None})
+        else:
+            text = json.dumps(data)
+            await self._send({"type": "websocket.send", "bytes": None, "text": text})
+
+    async def run(self) -> None:
+        """Serve the socket to its end."""
+        await self._receive()  # websocket.connect
+        if not from_this_site(self.scope) or not await self._may_look(self.user):
+            logger.info("a socket of the admin was refused")
+            await self._send({"type": "websocket.close"})
+            return
+        await self._send({"type": "websocket.accept"})
+        # Past the middleware, which knows nothing of back-pressure.
+        self._send = self.scope.get("voicews.send", self._send)
+        jobs = [asyncio.create_task(job) for job in (self._read(), self._recheck(), self._show())]
+        try:
+            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _show(self) -> None:
+        code, reason = 1000, ""
+        try:
+            await this_process().started()
+            await self.show()
+        except (NotAllowed, Busy) as error:
+            code, reason = getattr(error, "close_code", 1000), str(error)
+        except OSError:
+            return  # the peer is gone
+        except Exception:
+            logger.exception("a socket of the admin failed")
+            code, reason = 1011, "server error"
+        await self._close(code, reason)
+
+    async def _read(self) -> None:
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def _recheck(self) -> None:
+        engine: Any = import_module(django_settings.SESSION_ENGINE)
+        while True:
+            await asyncio.sleep(RECHECK_SECS)
+            scope: Any = {"session": engine.SessionStore(self.scope["session"].session_key)}
+            user = await get_user(scope)
+            if not await self._may_look(user):
+                await self._close(1008, "not allowed any more")
+                return
+
+    async def _may_look(self, user: Any) -> bool:
+        if user is None or not user.is_authenticated:
+            return False
+        return await session_database.run(partial(may_use_admin, user, *self.permissions))
+
+    async def _close(self, code: int, reason: str) -> None:
+        with suppress(Exception):  # each server has its own for "the peer is gone"
+            await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+class ListSocket(StaffSocket):
+    """Tells when the list of sessions has changed."""
+
+    async def show(self) -> None:
+        version = None
+        while True:
+            newest = await session_database.run(list_version)
+            if newest != version:
+                version = newest
+                await self.send({"type": "version", "version": version})
+            await asyncio.sleep(POLL_SECS)
+
+
+class SessionSocket(StaffSocket):
+    """A session's live figures, and when there is more to see on its page."""
+
+    async def show(self) -> None:
+        session_id = self.scope["url_route"]["kwargs"]["session"]
+        while True:
+            version = await session_database.run(partial(session_version, session_id))
+            if not version:
+                return
+            figures = await live_figures(session_id)
+            await self.send({"type": "figures", "version": version, "figures": figures})
+            await asyncio.sleep(POLL_SECS)
+
+
+class ListenSocket(StaffSocket):
+    """The sound of a call, in packets; that somebody listens is noted in the session."""
+
+    permissions = ("view", "listen")
+
+    async def show(self) -> None:
+        session_id = self.scope["url_route"]["kwargs"]["session"]
+        heard_until = monotonic()
+        began_at = None
+        try:
+            while True:
+                try:
+                    async with listen(session_id) as packets:
+                        if began_at is None:
+                            began_at = monotonic()
+                            self._note_begin(session_id)
+                        await self.send({"type": "listening"})
+                        while (packet := await packets.get()) is not None:
+                            await self.send(packet)
+                        heard_until = monotonic()
+                except NotAllowed:
+                    if began_at is None or monotonic() - heard_until > MOVE_TIMEOUT_SECS:
+                        raise
+                # It is over, or another process is about to have it.
+                if await self._has_ended(session_id):
+                    raise NotAllowed("the call has ended")
+                await self.send({"type": "waiting"})
+                await asyncio.sleep(MOVE_POLL_SECS)
+        finally:
+            if began_at is not None:
+                self._note(session_id, f"for {monotonic() - began_at:.0f} s")
+
+    def _note_begin(self, session_id: UUID) -> None:
+        self._note(session_id, "begins")
+        session = VoiceSession(pk=session_id)
+        tell(signals.session_listened, VoiceSession, session=session, operator=self.user)
+
+    def _note(self, session_id: UUID, detail: str) -> None:
+        note(
+            VoiceSession(pk=session_id),
+            Kind.LISTENED,
+            Actor.OPERATOR,
+            detail=detail,
+            operator_id=self.user.pk,
+        )
+
+    async def _has_ended(self, session_id: UUID) -> bool:
+        where = await session_database.run(partial(store.whereabouts, session_id))
+        return where is None or where.state == VoiceSession.State.ENDED
+
+
+def application(socket: type[StaffSocket]) -> Any:
+    """The ASGI application of a socket: what finds its user is around it, and nothing else."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await socket(scope, receive, send).run()
+
+    with_user: Any = AuthMiddlewareStack(serve)
+
+    async def serve_user(scope: Any, receive: Any, send: Any) -> None:
+        await with_user({**scope, "voicews.send": asgi.complete(send)}, receive, send)
+
+    return serve_user

@@ -16,7 +16,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
 from voicews.audio.utterance import UtteranceBuffer
@@ -40,6 +40,7 @@ from voicews.frames import (
     InterruptionFrame,
     MarkFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
     OutputTransportMessageUrgentFrame,
     PlayedFrame,
     ServerResponseFrame,
@@ -50,6 +51,7 @@ from voicews.frames import (
 from voicews.pipeline.pipeline import Pipeline
 from voicews.pipeline.processor import FrameProcessor
 from voicews.pipeline.rtvi import RTVIProcessor
+from voicews.serializers.telephony import check_buttons
 from voicews.transports.params import ChannelsWebsocketParams
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ if TYPE_CHECKING:
     from voicews.transports.base import BaseTransport
 
 Audio = bytes | Pcm | AudioRawFrame
+
+
+class PhoneLine(Protocol):
+    """What a bot can have its call's telephony company do."""
+
+    async def transfer(self, number: str) -> None: ...
+
 
 logger = logging.getLogger(__name__)
 
@@ -172,6 +181,8 @@ class Bot(FrameProcessor):
 
     #: The session's row; None where there is none.
     session: VoiceSession | None = None
+    #: The telephone that the call comes from; None where it comes from elsewhere.
+    phone_line: PhoneLine | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -306,6 +317,22 @@ class Bot(FrameProcessor):
     def hang_up(self, reason: str = "bot ended the call") -> None:
         """End the call when everything that was said has been played."""
         self.push_frame(EndRequestFrame(reason), Direction.UPSTREAM)
+
+    def send_dtmf(self, digits: str) -> None:
+        """Press keys of the telephone, after what is being said: any of `0123456789*#ABCD`.
+
+        Raises `ValueError` for others.
+        """
+        self.push_frame(OutputDTMFFrame(check_buttons(digits)))
+
+    async def transfer(self, number: str) -> None:
+        """Hand the caller over to another number (E.164, with the plus), which ends the bot's part.
+
+        Raises `InvalidState` if this is no phone call, `CallFailed` if the provider can't do it.
+        """
+        if self.phone_line is None:
+            raise InvalidState("expected a phone call to transfer, found none")
+        await self.phone_line.transfer(number)
 
     # --- the machinery --------------------------------------------------------------------------
 

@@ -58,3 +58,7 @@ class ConnectFailed(VoicewsError, ConnectionError):
         super().__init__(message)
         self.status = status
         self.permanent = permanent
+
+
+class CallFailed(VoicewsError):
+    """A telephony provider did not do what it was asked; the message says why, without secrets."""

@@ -19,6 +19,9 @@ class FrameSerializer(ABC):
     #: `MarkPlayedFrame`.
     acknowledges_marks: bool = False
 
+    #: False: keys can't be pressed by a message (`OutputDTMFFrame`); the transport plays tones.
+    sends_dtmf: bool = True
+
     @abstractmethod
     def serialize(self, frame: Frame) -> str | bytes | None:
         """The wire message for `frame`; None if this protocol has none for it."""

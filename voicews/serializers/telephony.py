@@ -54,7 +54,7 @@ class TelephonySerializer(FrameSerializer):
     provider: ClassVar[str]
     #: Whether `serialize` has a message for an `OutputDTMFFrame`. Where it hasn't, keys are
     #: pressed by a request to the provider, or as tones.
-    sends_dtmf: ClassVar[bool] = False
+    sends_dtmf = False
 
     #: The size (bytes of PCM) that each `OutputAudioRawFrame` must have; None: any.
     packet_bytes: int | None = None

@@ -11,6 +11,8 @@ from typing import ClassVar, TypeVar
 
 from voicews.exceptions import InvalidState
 from voicews.frames import (
+    CallEndedFrame,
+    CallStartedFrame,
     CancelFrame,
     ClientDisconnectedFrame,
     Direction,
@@ -19,6 +21,7 @@ from voicews.frames import (
     MarkPlayedFrame,
     PingFrame,
     PongFrame,
+    ProtocolRequestFrame,
     StartFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
@@ -33,6 +36,10 @@ from voicews.transports.writer import Socket, SocketWriter
 logger = logging.getLogger(__name__)
 
 Handler = TypeVar("Handler", bound=EventHandler)
+
+
+#: The close code of a call that its client ended in order.
+CLIENT_LEFT = 1001
 
 
 class TransportState(enum.IntEnum):
@@ -105,6 +112,7 @@ class BaseTransport:
         params: TransportParams,
         *,
         packet_size: int | None = None,
+        pads_last_packet: bool = False,
         close_timeout_secs: float = 0.5,
         input_name: str | None = None,
         output_name: str | None = None,
@@ -128,6 +136,7 @@ class BaseTransport:
             params,
             serializer,
             packet_size=packet_size,
+            pads_last_packet=pads_last_packet,
             on_ended=self._pipeline_ended,
             name=output_name,
         )
@@ -180,6 +189,18 @@ class BaseTransport:
         task = asyncio.get_running_loop().create_task(self._close(connection.writer, code, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def begin_call(self, frame: CallStartedFrame) -> None:
+        """The connected client's first message was this, read by whoever let it in.
+
+        What the protocol answers to it is sent, and the pipeline told that a client is there.
+        """
+        self._output.send(frame)
+        self._input.greet()
+
+    def press_keys_with(self, press: Callable[[str], None]) -> None:
+        """Have keys pressed by `press`, which must not block, instead of as tones."""
+        self._output.press_keys = press
 
     def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if a client that sends this can't be one of ours."""
@@ -246,6 +267,12 @@ class BaseTransport:
     def _handle_control(self, frame: ControlInput) -> None:
         if isinstance(frame, PingFrame):
             self._output.send(PongFrame(frame.id))
+        elif isinstance(frame, ProtocolRequestFrame):
+            self._output.send(frame)
+        elif isinstance(frame, CallEndedFrame):
+            # Some protocols have an answer to a goodbye, which must leave before the close.
+            self._output.send(frame)
+            self.request_end(frame.reason or "the caller has left", CLIENT_LEFT)
         elif isinstance(frame, MarkPlayedFrame):
             self._output.acknowledge_mark(frame.name)
         else:

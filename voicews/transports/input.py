@@ -12,6 +12,7 @@ from voicews.audio.resampling import Resampler
 from voicews.audio.wav import is_wav, split_wav
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
+    CallEndedFrame,
     ClientConnectedFrame,
     Direction,
     Frame,
@@ -20,6 +21,7 @@ from voicews.frames import (
     MarkPlayedFrame,
     PingFrame,
     PlaybackPositionFrame,
+    ProtocolRequestFrame,
     StartFrame,
     StartInputFrame,
     UserStartedSpeakingFrame,
@@ -36,7 +38,9 @@ logger = logging.getLogger(__name__)
 INVALID_LOG_INTERVAL_SECS = 1.0
 
 #: What concerns the transport alone.
-ControlInput = PingFrame | PlaybackPositionFrame | MarkPlayedFrame
+ControlInput = (
+    PingFrame | PlaybackPositionFrame | MarkPlayedFrame | ProtocolRequestFrame | CallEndedFrame
+)
 
 
 class InputTransport(FrameProcessor):
@@ -119,17 +123,22 @@ class InputTransport(FrameProcessor):
             return
         self._invalid_in_a_row = 0
         if not self._greeted:
-            self._greeted = True
-            resumed, self._had_client = self._had_client, True
-            self.push_frame(ClientConnectedFrame(resumed))
+            self.greet()
         if frame is None:
             return
         if type(frame) is InputAudioRawFrame:
             self._push_audio(frame)
-        elif isinstance(frame, PingFrame | PlaybackPositionFrame | MarkPlayedFrame):
+        elif isinstance(frame, ControlInput):
             self._on_control(frame)
         else:
             self.push_frame(frame)
+
+    def greet(self) -> None:
+        """The client has said something valid: tell the pipeline that it is there, once."""
+        if not self._greeted:
+            self._greeted = True
+            resumed, self._had_client = self._had_client, True
+            self.push_frame(ClientConnectedFrame(resumed))
 
     def _convert(self, frame: InputAudioRawFrame) -> InputAudioRawFrame | None:
         """The frame in the pipeline's format; None if audio is not wanted."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from voicews.audio.dtmf import dtmf_tone
 from voicews.audio.pcm import (
     BYTES_PER_SAMPLE,
     check_sample_rate,
@@ -30,6 +31,7 @@ from voicews.frames import (
     InterruptionFrame,
     MarkFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
     PlayedFrame,
     StartFrame,
 )
@@ -52,6 +54,8 @@ SILENCE_HOLD_SECS = 0.1
 PEER_BUFFER_SECS = 0.3
 #: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
+#: A key played as a tone, and the silence after it (ms).
+KEY_TONE_MS, KEY_PAUSE_MS = 120, 80
 
 
 class OutputTransport(FrameProcessor):
@@ -68,6 +72,7 @@ class OutputTransport(FrameProcessor):
         serializer: FrameSerializer,
         *,
         packet_size: int | None = None,
+        pads_last_packet: bool = False,
         on_ended: Callable[[EndFrame | CancelFrame], None],
         name: str | None = None,
     ) -> None:
@@ -77,6 +82,9 @@ class OutputTransport(FrameProcessor):
         self._reshapes = packet_size is not None or params.audio_out_volume != 1.0
         self._serializer = serializer
         self._packet_size = packet_size
+        self._pads_last_packet = pads_last_packet
+        #: Presses keys where the serializer has no message for it; None: they are played as tones.
+        self.press_keys: Callable[[str], None] | None = None
         self._on_ended = on_ended
         #: Set when either a client or a cancel will come for certain: then the end waits for it.
         self.awaits_client = False
@@ -277,6 +285,8 @@ class OutputTransport(FrameProcessor):
     def _finish(self, frame: EndFrame | CancelFrame) -> None:
         self._end_frame = None
         self._stop_timer()
+        # For a protocol that says goodbye before the close.
+        self.send(frame, urgent=False)
         self._on_ended(frame)
         self.push_frame(frame)
 
@@ -307,11 +317,24 @@ class OutputTransport(FrameProcessor):
                 self._stop_speaking()
                 self._finish(frame)
                 return
+            elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
+                self._queue.popleft()
+                self._press(frame.buttons)
             else:
                 self._queue.popleft()
                 self.send(frame, urgent=False)
                 self.push_frame(frame)
         self._schedule()
+
+    def _press(self, buttons: str) -> None:
+        if self.press_keys is not None:
+            self.press_keys(buttons)
+            return
+        pause = silence(KEY_PAUSE_MS / 1000, self._rate)
+        tones = b"".join(dtmf_tone(one, KEY_TONE_MS, self._rate) + pause for one in buttons)
+        frame = OutputAudioRawFrame(tones, self._rate)
+        self._queue.appendleft(frame)
+        self._queued_bytes += len(tones)
 
     def _send_next_chunk(self, frame: OutputAudioRawFrame, now: float) -> None:
         pcm, rate, channels = frame.audio, frame.sample_rate, frame.num_channels
@@ -353,6 +376,8 @@ class OutputTransport(FrameProcessor):
             return
         if self._resampler is not None:
             self._send_audio(self._resampler.flush(), now)
+        if self._pads_last_packet:
+            self._send_last_packet(now)
         self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
 
     def _send_audio(self, pcm: bytes, now: float) -> None:

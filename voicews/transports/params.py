@@ -142,6 +142,8 @@ class WebsocketServerParams(TransportParams):
     #: Raw PCM leaves in packets of exactly so many bytes (640: 20 ms of 16 kHz mono); a rest
     #: waits for the next audio, and is dropped by an interruption.
     fixed_audio_packet_size: int | None = None
+    #: The rest leaves at an utterance's end, padded with silence, instead of waiting for the next.
+    pad_last_audio_packet: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -56,6 +56,7 @@ class WebsocketServerTransport(BaseTransport):
         super().__init__(
             params,
             packet_size=params.fixed_audio_packet_size,
+            pads_last_packet=params.pad_last_audio_packet,
             close_timeout_secs=params.ws_close_timeout,
             input_name=input_name,
             output_name=output_name,

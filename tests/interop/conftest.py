@@ -49,15 +49,20 @@ def django_pipecat(serve: Serve) -> Server:
     )
 
 
-@pytest.fixture
-def bridge(pipecat: VoiceServer, serve: Serve) -> Server:
-    """The demo project with a bridge to Pipecat's own server."""
+def project_before(remote: VoiceServer, serve: Serve) -> Server:
+    """The demo project with a bridge to a remote server."""
     return serve(
         environment={
             "DJANGO_SETTINGS_MODULE": "tests.interop.settings",
-            "REMOTE_BOT_URL": pipecat.origin.replace("http", "ws", 1) + "/ws",
+            "REMOTE_BOT_URL": remote.origin.replace("http", "ws", 1) + "/ws",
         }
     )
+
+
+@pytest.fixture
+def bridge(pipecat: VoiceServer, serve: Serve) -> Server:
+    """The demo project with a bridge to Pipecat's own server."""
+    return project_before(pipecat, serve)
 
 
 @pytest.fixture(params=["uvicorn", "daphne", "pipecat", "pipecat in voicews", "bridge to pipecat"])

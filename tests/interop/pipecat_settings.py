@@ -3,10 +3,9 @@
 from typing import Any
 
 from project.settings import *  # noqa: F403 - how Django settings extend one another
-from project.settings import VOICEWS as OF_THE_PROJECT
+from project.settings import VOICEWS
 
-VOICEWS: dict[str, Any] = {
-    **OF_THE_PROJECT,
+CHANGES: dict[str, Any] = {
     "BOTS": {
         "echo": "tests.interop.pipecat_bots.Echo",
         "speaker": "tests.interop.pipecat_bots.Speaker",
@@ -14,3 +13,4 @@ VOICEWS: dict[str, Any] = {
     "DEFAULT_BOT": "echo",
     "RECONNECT_GRACE_SECS": 2,
 }
+VOICEWS = {**VOICEWS, **CHANGES}

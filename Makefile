@@ -83,6 +83,6 @@ messages:
 	  voicews/serializers/frames.proto
 
 clean:
-	rm -rf .venv .venv-messages .venv-pipecat node_modules tests/interop/node_modules build dist \
+	rm -rf .venv .venv-messages .venv-pipecat node_modules tests/interop/node_modules tests/interop/build build dist \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find voicews project tests -name __pycache__ -type d -prune -exec rm -rf {} +

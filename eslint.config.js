@@ -2,6 +2,8 @@ import js from "@eslint/js";
 import globals from "globals";
 
 export default [
+  // Bundled from packages that are not ours.
+  { ignores: ["tests/interop/build/"] },
   js.configs.recommended,
   {
     files: ["**/*.js"],
@@ -22,12 +24,12 @@ export default [
     },
   },
   {
-    files: ["voicews/static/voicews/*.js", "voicews/static/voicews/admin/*.js"],
-    ignores: ["voicews/static/voicews/*-worklet.js"],
+    files: ["voicews/static/**/*.js", "tests/browser/static/**/*.js", "tests/interop/page/*.js"],
+    ignores: ["**/*-worklet.js"],
     languageOptions: { globals: globals.browser },
   },
   {
-    files: ["voicews/static/voicews/*-worklet.js"],
+    files: ["**/*-worklet.js"],
     languageOptions: { globals: globals.audioWorklet },
   },
   { files: ["tests/js/*.js"], languageOptions: { globals: globals.node } },

@@ -139,7 +139,7 @@ LOGGING = {
 # The socket of another voice server, a Pipecat bot's for instance: ws://localhost:7860/ws
 REMOTE_BOT_URL = os.environ.get("REMOTE_BOT_URL", "")
 
-VOICEWS = {
+VOICEWS: dict[str, Any] = {
     "BOTS": {
         "echo": "project.bots.Echo",
         "parrot": "project.bots.Parrot",

@@ -79,9 +79,9 @@ class DemoPage:
     def expect_state(self, state: str, *, timeout_ms: float = CONNECT_TIMEOUT_MS) -> None:
         expect(self.state).to_have_attribute("data-state", state, timeout=timeout_ms)
 
-    def entries(self, text: str) -> Locator:
+    def entries(self, text: str, *, by_bot: bool = False) -> Locator:
         """The lines of the timeline that hold this text."""
-        return self.page.locator("#timeline .entry", has_text=text)
+        return self.page.locator(f"#timeline .entry{'-bot' if by_bot else ''}", has_text=text)
 
     def figure(self, name: str) -> Locator:
         return self.page.locator(f"[data-figure={name}]")

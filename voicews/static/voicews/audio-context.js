@@ -43,10 +43,21 @@ export async function loadWorklet(context, worklet) {
   try {
     await context.audioWorklet.addModule(url);
   } catch (error) {
-    throw new VoiceError(ErrorCode.PLAYBACK_FAILED, "The audio programs can't be loaded.", {
-      reason: String(error),
-      cause: error,
-    });
+    // The browser gives the same error for every reason.
+    const [code, message] = (await isReachable(url))
+      ? [ErrorCode.PLAYBACK_FAILED, "The audio programs can't be loaded."]
+      : [ErrorCode.CONNECT_FAILED, "The server can't be reached."];
+    throw new VoiceError(code, message, { reason: String(error), cause: error });
+  }
+}
+
+/** @param {URL} url */
+async function isReachable(url) {
+  try {
+    await fetch(url, { method: "HEAD", cache: "no-store" });
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from time import monotonic
@@ -25,11 +26,10 @@ from django.utils.http import is_same_domain
 from voicews import signals
 from voicews.exceptions import Busy, NotAllowed
 from voicews.models import SessionEvent, VoiceSession
-from voicews.sessions import store
+from voicews.sessions import operators, store
 from voicews.sessions.database import session_database
 from voicews.sessions.listening import listen
 from voicews.sessions.news import note, tell
-from voicews.sessions.operators import live_figures
 from voicews.sessions.process import this_process
 from voicews.transports import asgi
 
@@ -230,8 +230,14 @@ class SessionSocket(StaffSocket):
             version = await session_database.run(partial(session_version, session_id))
             if not version:
                 return
-            figures = await live_figures(session_id)
-            await self.send({"type": "figures", "version": version, "figures": figures})
+            figures = await operators.figures(session_id)
+            await self.send(
+                {
+                    "type": "figures",
+                    "version": version,
+                    "figures": None if figures is None else asdict(figures),
+                }
+            )
             await asyncio.sleep(POLL_SECS)
 
 
@@ -269,8 +275,12 @@ class ListenSocket(StaffSocket):
 
     def _note_begin(self, session_id: UUID) -> None:
         self._note(session_id, "begins")
-        session = VoiceSession(pk=session_id)
-        tell(signals.session_listened, VoiceSession, session=session, operator=self.user)
+        tell(
+            signals.session_listened,
+            VoiceSession,
+            session=VoiceSession(pk=session_id),
+            operator_id=str(self.user.pk),
+        )
 
     def _note(self, session_id: UUID, detail: str) -> None:
         note(

@@ -25,10 +25,9 @@ A session's are sent with `sender=VoiceSession`, in the server process where it 
 * `session_released` (`reason`): this process has let go of it; it goes on in another
 * `session_lost` (`session_id` in the place of `session`): the process that ran it is dead
 * `session_ended` (`close_code`, `reason`): it is over; sent once, by the process that ended it
-* `session_message` (`data`, `operator`): an operator has sent the client a message
-* `session_listened` (`operator`): an operator has begun to listen in
-
-Those two are sent where the operator's request is handled, and of the row only `pk` is known.
+* `session_message` (`data`, `operator_id`): an operator has sent the client a message
+* `session_listened` (`operator_id`): an operator has begun to listen in; sent by the process that
+  the operator is connected with, which knows no more of the row than `pk`
 
 A server process's are sent with `sender=ServerProcess` and `process`, its row:
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
@@ -14,7 +13,13 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -64,7 +69,7 @@ class EndingFilter(admin.SimpleListFilter):
         self, request: HttpRequest, queryset: QuerySet[VoiceSession]
     ) -> QuerySet[VoiceSession]:
         value = self.value()
-        return queryset.filter(close_code=value) if value in map(str, ENDINGS) else queryset
+        return queryset.filter(close_code=value) if value and value.isdecimal() else queryset
 
 
 def readable(duration: timedelta | None) -> str:
@@ -312,8 +317,6 @@ class VoiceSessionAdmin(ModelAdmin):
     def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End a call, and tell its client why."""
         session = self._session(request, object_id, allowed=self.has_end_permission(request))
-        if session is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if self._end(request, session):
             self.message_user(request, _now("The call is being ended."), messages.SUCCESS)
         return self._to_page_of(session)
@@ -322,26 +325,27 @@ class VoiceSessionAdmin(ModelAdmin):
     def message_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Send the client's application a message."""
         session = self._session(request, object_id, allowed=self.has_message_permission(request))
-        if session is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         text = request.POST.get("text", "").strip()
         if not text:
             self.message_user(request, _now("The message was empty."), messages.WARNING)
             return self._to_page_of(session)
         data = {"type": "operator-message", "text": text}
-        if async_to_sync(send_message)(session.pk, data, operator=request.user):
-            self.message_user(request, _now("The message was sent."), messages.SUCCESS)
-        else:
-            text = _now("The message was not sent: no client is connected, or no answer came.")
+        try:
+            send_message(session.pk, data, request.user)
+        except NotAllowed as error:
+            text = _now("The message was not sent: %s.") % error
             self.message_user(request, text, messages.ERROR)
+        else:
+            self.message_user(request, _now("The message was sent."), messages.SUCCESS)
         return self._to_page_of(session)
 
-    def _session(
-        self, request: HttpRequest, object_id: str, *, allowed: bool
-    ) -> VoiceSession | None:
+    def _session(self, request: HttpRequest, object_id: str, *, allowed: bool) -> VoiceSession:
         if not allowed:
             raise PermissionDenied
-        return self.get_object(request, unquote(object_id))
+        session = self.get_object(request, unquote(object_id))
+        if session is None:
+            raise Http404
+        return session
 
     def _to_page_of(self, session: VoiceSession) -> HttpResponseRedirect:
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
@@ -352,7 +356,7 @@ class VoiceSessionAdmin(ModelAdmin):
         reason = request.POST.get("reason", "").strip() or str(DEFAULT_REASON)
         fits = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         try:
-            async_to_sync(end_session)(session.pk, fits, operator=request.user)
+            end_session(session.pk, fits, request.user)
         except NotAllowed as error:
             if not quiet:
                 text = _now("The call was not ended: %s.") % error

@@ -48,6 +48,8 @@ class LiveFigures:
     bytes_in: int = 0
     bytes_out: int = 0
     invalid_messages: int = 0
+    #: The claim that the socket got in with.
+    epoch: int = 0
     #: The worst delay of the process's event loop in the last seconds.
     loop_lag_ms: float = 0.0
 
@@ -207,6 +209,7 @@ def live_figures(live: LiveSession, process: Process) -> LiveFigures:
         bytes_in=through.bytes_in,
         bytes_out=through.bytes_out,
         invalid_messages=through.invalid_messages,
+        epoch=live.epoch,
         loop_lag_ms=lag_ms,
     )
 

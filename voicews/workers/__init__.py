@@ -44,6 +44,7 @@ from voicews.workers.messages import (
     BusWorkerReadyMessage,
     BusWorkerRegistryMessage,
     JobStatus,
+    Payload,
     WorkerRegistryEntry,
 )
 from voicews.workers.proxy import WebSocketProxyClient, WebSocketProxyServer
@@ -92,6 +93,7 @@ __all__ = [
     "JobGroupResponse",
     "JobParams",
     "JobStatus",
+    "Payload",
     "WebSocketProxyClient",
     "WebSocketProxyServer",
     "WorkerBus",

@@ -80,6 +80,9 @@ class ProxyConsumer(VoiceConsumer):
         """What reads the client's messages: register the types of your own that may pass."""
         return JSONMessageSerializer()
 
+    def set_up(self, proxy: WebSocketProxyServer) -> None:
+        """Add handlers to the proxy's events, before the first of them."""
+
     async def connect(self) -> None:
         await self.authorize()
         self.check_origin(None)
@@ -103,6 +106,7 @@ class ProxyConsumer(VoiceConsumer):
             heartbeat_secs=self.heartbeat_secs,
             max_queued_messages=self.max_queued_messages,
         )
+        self.set_up(proxy)
         if self.runner is not None:
             await self.runner.add_workers(proxy)
             await self.runner.start()

@@ -413,7 +413,7 @@ class ProxyWorker(BaseWorker):
 
     def _announce(self) -> None:
         """Tell the peer that the local worker is ready."""
-        if self._local in self.registry and self._socket is not None:
+        if self._socket is not None and self._local in self.registry.local_workers:
             entry = WorkerRegistryEntry(name=self._local, active=True)
             self._send(
                 BusWorkerRegistryMessage(
@@ -423,7 +423,8 @@ class ProxyWorker(BaseWorker):
 
     async def on_worker_ready(self, data: WorkerReadyData) -> None:
         """The local worker is ready."""
-        if data.worker_name == self._local and data.runner == self.registry.runner_name:
+        # Before the peer has said where it is, there is nothing to tell it: `_greet` does.
+        if data.worker_name == self._local and self._greeted:
             self._announce()
 
     async def _watch_heartbeat(self, *, close_when_silent: bool) -> None:
@@ -624,6 +625,11 @@ class WebSocketProxyClient(ProxyWorker):
         super()._greet(received, resumed=resumed)
         self._announce()
 
+    def _announce(self) -> None:
+        # Pipecat's server expects no announcement, and would log a warning for each.
+        if self._confirms:
+            super()._announce()
+
 
 class WebSocketProxyServer(ProxyWorker):
     """The other end: serves one accepted consumer. `ProxyConsumer` does all of what follows.
@@ -752,8 +758,6 @@ class WebSocketProxyServer(ProxyWorker):
     def _join(self) -> None:
         self._attach(ConsumerSocket(self._websocket), confirms=self._speaks_ours)
         self._events.send("on_client_connected", websocket=self._websocket)
-        if self._greeted:
-            self._announce()
 
     def _greet(self, received: int, *, resumed: bool) -> None:
         # The client asks, we know.

@@ -160,7 +160,7 @@ def _enum_codec(cls: type[enum.Enum]) -> tuple[Callable[[Any], Any], Callable[[A
 
 def _dataclass_codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     fields = dataclasses.fields(cls)
-    hints = typing.get_type_hints(cls, vars(messages) | vars(frames))
+    hints = typing.get_type_hints(cls)
     checks = {one.name: _check(hints[one.name], f"{cls.__name__}.{one.name}") for one in fields}
     required = {
         one.name

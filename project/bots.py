@@ -1,5 +1,8 @@
 """The demo project's bots."""
 
+import math
+from array import array
+
 from django.conf import settings
 
 from voicews.bots import Bot
@@ -28,6 +31,52 @@ class Parrot(Bot):
 
     def on_message(self, message: ClientMessageFrame) -> object:
         return message.data
+
+
+def tone(frequency: float, duration_ms: int) -> bytes:
+    """A sine of 8000 Hz mono PCM, without a click at its ends."""
+    count = 8 * duration_ms
+    samples = array("h")
+    for index in range(count):
+        loudness = 8000 * min(1.0, index / 80, (count - index) / 80)
+        samples.append(int(loudness * math.sin(math.tau * frequency * index / 8000)))
+    return samples.tobytes()
+
+
+class Ivr(Bot):
+    """A menu of tones for telephone keys: 1 echoes, 2 plays a ladder, 0 greets again, 9 hangs up.
+
+    Any other key silences it.
+    """
+
+    audio_in_sample_rate = 8000
+    audio_out_sample_rate = 8000
+
+    greeting = tone(440, 200) + tone(660, 300)
+    ladder = b"".join(tone(440 * 2 ** (step / 12), 150) for step in (0, 2, 4, 5, 7, 9, 11, 12))
+    goodbye = tone(660, 200) + tone(440, 300)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.echoes = False
+
+    def on_start(self) -> None:
+        self.play(self.greeting)
+
+    def on_audio(self, audio: InputAudioRawFrame) -> None:
+        if self.echoes:
+            self.send_audio(audio)
+
+    def on_dtmf(self, button: str) -> None:
+        self.interrupt()
+        self.echoes = button == "1"
+        if button == "2":
+            self.play(self.ladder)
+        elif button == "0":
+            self.play(self.greeting)
+        elif button == "9":
+            self.play(self.goodbye)
+            self.hang_up()
 
 
 class Remote(Bridge):

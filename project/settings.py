@@ -54,6 +54,28 @@ def channel_layer(redis_url: str) -> dict[str, Any]:
     }
 
 
+#: What each telephony provider needs or takes; TWILIO_ACCOUNT_SID and so on in the environment.
+PROVIDER_OPTIONS = {
+    "twilio": "account_sid auth_token api_key api_secret shared_key api_url",
+    "telnyx": "api_key public_key connection_id codec api_url",
+    "plivo": "auth_id auth_token main_auth_token content_type api_url",
+    "exotel": "username password account_sid api_key api_token api_url",
+    "vonage": "signature_secret application_id private_key api_key api_url",
+    "genesys": "api_key client_secret",
+}
+
+
+def providers() -> dict[str, dict[str, str]]:
+    """The telephony providers of which the environment knows anything."""
+    found: dict[str, dict[str, str]] = {}
+    for provider, options in PROVIDER_OPTIONS.items():
+        for option in options.split():
+            value = os.environ.get(f"{provider}_{option}".upper())
+            if value:
+                found.setdefault(provider, {})[option] = value
+    return found
+
+
 DEBUG = flag("DEBUG", default=True)
 SECRET_KEY = os.environ.get("SECRET_KEY", DEMO_KEY)
 ALLOWED_HOSTS = items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]" if DEBUG else "")
@@ -143,9 +165,11 @@ VOICEWS: dict[str, Any] = {
     "BOTS": {
         "echo": "project.bots.Echo",
         "parrot": "project.bots.Parrot",
+        "ivr": "project.bots.Ivr",
         **({"remote": "project.bots.Remote"} if REMOTE_BOT_URL else {}),
     },
     "DEFAULT_BOT": "parrot",
     "MAY_CONNECT": "voicews.permissions.anybody",
     "PUBLIC_URL": os.environ.get("VOICEWS_PUBLIC_URL") or None,
+    "PROVIDERS": providers(),
 }

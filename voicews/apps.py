@@ -13,6 +13,8 @@ class VoicewsConfig(AppConfig):
 
     def ready(self) -> None:
         from voicews import checks, readiness
+        from voicews.phone import hangups
 
         checks.register_checks()
         readiness.watch_daphne()
+        hangups.connect()

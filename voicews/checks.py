@@ -5,6 +5,8 @@ E001 VOICEWS is not what voicews.conf expects
 E002 a bot can't be imported
 E003 a bot is not a subclass of voicews.bots.Bot
 E004 MAY_CONNECT can't be imported or called
+E005 a telephony provider can't be switched on: an option is missing or wrong
+E006 a telephony provider needs a package that is not installed
 W001 ASGI_APPLICATION is missing: Daphne and ``runserver`` have nothing to serve
 W002 DEBUG is on and ``runserver`` is Django's own, which takes no WebSockets
 W003 Daphne is too old: its messages have no size limit
@@ -47,6 +49,7 @@ CORE_REDIS_LAYER = "channels_redis.core.RedisChannelLayer"
 def register_checks() -> None:
     """Tell Django of the checks; called when the app is ready."""
     register(check_settings, "voicews")
+    register(check_providers, "voicews")
     register(check_server, "voicews")
     register(check_channel_layer, "voicews")
     register(check_database, "voicews")
@@ -89,6 +92,32 @@ def check_settings(
     except ConfigurationError as error:
         messages.append(
             Error(str(error), hint="See voicews.permissions for two.", id="voicews.E004")
+        )
+    return messages
+
+
+def check_providers(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether the telephony providers that are switched on have what they need."""
+    from voicews.phone.providers import make_provider
+
+    found = _settings()
+    messages: list[CheckMessage] = []
+    for name in found.PROVIDERS:
+        try:
+            make_provider(name, found)
+        except ConfigurationError as error:
+            messages.append(Error(f"VOICEWS PROVIDERS: {error}", id="voicews.E005"))
+    packages = ("cryptography", "httpx2")
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if found.PROVIDERS and missing:
+        messages.append(
+            Error(
+                f"VOICEWS PROVIDERS: not installed: {', '.join(missing)}",
+                hint="pip install 'voicews[telephony]'",
+                id="voicews.E006",
+            )
         )
     return messages
 
@@ -170,7 +199,11 @@ def check_database(
     database = getattr(django_settings, "DATABASES", {}).get("default", {})
     options = database.get("OPTIONS", {})
     is_sqlite = database.get("ENGINE") == "django.db.backends.sqlite3"
-    if is_sqlite and not django_settings.DEBUG and str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+    if (
+        is_sqlite
+        and not django_settings.DEBUG
+        and str(options.get("transaction_mode", "")).upper() != "IMMEDIATE"
+    ):
         messages.append(
             checks.Warning(
                 "SQLite refuses concurrent writers at once, without waiting for each other.",

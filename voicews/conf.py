@@ -131,6 +131,26 @@ def _bot(name: object, entry: object) -> BotSettings:
     )
 
 
+def _providers(value: object) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"expected a dict of provider -> options, found {value!r}")
+    return MappingProxyType({name: _provider(name, entry) for name, entry in value.items()})
+
+
+def _provider(name: object, entry: object) -> Mapping[str, Any]:
+    if name not in PROVIDERS:
+        raise ConfigurationError(f"expected providers of {', '.join(PROVIDERS)}, found {name!r}")
+    # Messages name options, never values: they are credentials.
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(f"{name}: expected a dict of options")
+    for option, value in entry.items():
+        if not isinstance(option, str):
+            raise ConfigurationError(f"{name}: expected names of options as strings")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ConfigurationError(f"{name}: {option}: expected a string or a number")
+    return MappingProxyType(dict(entry))
+
+
 def _optional(read: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else read(value)
 
@@ -141,6 +161,9 @@ def _key(default: Any, read: Callable[[object], Any]) -> Any:
 
 # The width of VoiceSession.bot.
 BOT_NAME_MAX_LENGTH = 100
+
+# As in voicews.telephony, which takes too long to import for a setting.
+PROVIDERS = ("twilio", "telnyx", "plivo", "exotel", "vonage", "genesys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +200,14 @@ class VoicewsSettings:
     MAX_SESSIONS_PER_PROCESS: int | None = _key(None, _optional(_count))
     # How long running calls may go on after a SIGTERM; then they move to another process.
     DRAIN_TIMEOUT_SECS: float = _key(30.0, _seconds_or_none_at_all)
+    # Telephony providers that are switched on, each with its credentials and options, which are
+    # the fields of its class in voicews.telephony: {"twilio": {"account_sid": "...", ...}}.
+    # They reach this server at PUBLIC_URL, which their signatures cover.
+    PROVIDERS: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: MappingProxyType({}), metadata={"read": _providers}
+    )
+    # How long a provider's socket may take to say which call it carries.
+    CALL_START_TIMEOUT_SECS: float = _key(10.0, _seconds)
 
     def bot(self, name: str | None = None) -> BotSettings | None:
         """The bot of that name, or the default one; None when there is no such bot."""

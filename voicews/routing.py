@@ -14,6 +14,7 @@ from typing import Any, cast
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
 
+from voicews.conf import PROVIDERS
 from voicews.readiness import lifespan, server_ready
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,18 @@ def _staff_socket(name: str) -> Any:
     return serve
 
 
+@cache
+def _phone_consumer() -> Any:
+    from voicews.phone.consumers import PhoneConsumer
+
+    return PhoneConsumer.as_asgi()
+
+
+async def phone_socket(scope: Any, receive: Any, send: Any) -> None:
+    """ASGI application of a phone call's socket."""
+    await _phone_consumer()(scope, receive, send)
+
+
 async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
     """ASGI application that refuses a socket without a route; the client sees HTTP 403."""
     logger.info("no socket at this path: refused")
@@ -56,6 +69,11 @@ async def no_such_socket(scope: Any, receive: Any, send: Any) -> None:
 # Channels routes ASGI applications with Django's own paths, which are typed for views.
 websocket_urlpatterns: list[Any] = [
     path("ws/voice/<uuid:session>/", cast("Any", session_socket)),
+    # Providers add or drop the slash at the end as they like.
+    re_path(
+        rf"^ws/voice/(?P<provider>{'|'.join(PROVIDERS)})(?:/(?P<token>[0-9A-Za-z]+))?/?$",
+        cast("Any", phone_socket),
+    ),
     path("ws/voicews-admin/sessions/", _staff_socket("ListSocket")),
     path("ws/voicews-admin/sessions/<uuid:session>/", _staff_socket("SessionSocket")),
     path("ws/voicews-admin/sessions/<uuid:session>/listen/", _staff_socket("ListenSocket")),
@@ -70,6 +88,7 @@ def voice_application(
     ``http_application`` is what ``get_asgi_application()`` returns. ``urlpatterns`` are the routes
     of the WebSockets; give them to add a project's own to ``websocket_urlpatterns``.
     """
+    _phone_consumer()
     _session_consumer()  # now, because importing the media code would hold up the first call
     routes = URLRouter([*urlpatterns, re_path("", cast("Any", no_such_socket))])
     return ProtocolTypeRouter(

@@ -55,6 +55,18 @@ DEFAULT_REASON = _("ended by an operator")
 MAX_ROWS = 1000
 
 
+#: What only phone calls have.
+PHONE_FIELDS = (
+    "provider",
+    "direction",
+    "from_number",
+    "to_number",
+    "call_id",
+    "call_status",
+    "hang_up",
+)
+
+
 class EndingFilter(admin.SimpleListFilter):
     """How it ended, without asking the table which codes there are."""
 
@@ -109,6 +121,7 @@ class VoiceSessionAdmin(ModelAdmin):
         (None, {"fields": ("state_badge", "bot", "kind", "user", "id")}),
         (_("Time"), {"fields": ("created_at", "started_at", "ended_at", "call_duration")}),
         (_("End"), {"fields": ("how_it_ended", "close_code", "end_reason")}),
+        (_("Phone call"), {"fields": PHONE_FIELDS}),
         (_("Client"), {"fields": ("client_address", "user_agent", "invalid_messages")}),
         (
             _("Server"),
@@ -159,6 +172,12 @@ class VoiceSessionAdmin(ModelAdmin):
             .get_queryset(request)
             .annotate(invalid_messages_total=Coalesce(Subquery(invalid), 0))
         )
+
+    def get_fieldsets(self, request: HttpRequest, obj: VoiceSession | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or obj.kind == VoiceSession.Kind.PHONE:
+            return fieldsets
+        return [one for one in fieldsets if one[1]["fields"] != PHONE_FIELDS]
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         username = get_user_model().USERNAME_FIELD

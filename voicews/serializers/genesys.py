@@ -107,6 +107,7 @@ class GenesysSerializer(TelephonySerializer):
     """
 
     provider = "genesys"
+    answers_goodbye = True
     sample_rate = SAMPLE_RATE
     acknowledges_marks = False
 

@@ -55,6 +55,8 @@ class TelephonySerializer(FrameSerializer):
     #: Whether `serialize` has a message for an `OutputDTMFFrame`. Where it hasn't, keys are
     #: pressed by a request to the provider, or as tones.
     sends_dtmf = False
+    #: Whether the peer answers our goodbye, which is to be waited for before the close.
+    answers_goodbye: ClassVar[bool] = False
 
     #: The size (bytes of PCM) that each `OutputAudioRawFrame` must have; None: any.
     packet_bytes: int | None = None

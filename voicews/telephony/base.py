@@ -270,6 +270,8 @@ class Provider(ABC):
     #: Whether webhooks, and upgrades to a WebSocket, carry something that only the provider knows.
     signs_webhooks: ClassVar[bool] = True
     signs_upgrades: ClassVar[bool] = True
+    #: False: it opens its streams without asking, so that no token of ours can be in their URL.
+    sends_webhooks: ClassVar[bool] = True
 
     public_url: str
 
@@ -322,6 +324,10 @@ class Provider(ABC):
         return ""
 
     # --- webhooks -------------------------------------------------------------------------------
+
+    def callback_url(self, url: str) -> str:
+        """A URL of ours, with what the provider needs in it to be known when it asks there."""
+        return url
 
     @abstractmethod
     def parse_webhook(self, request: Request) -> CallEvent:

@@ -79,6 +79,14 @@ class Exotel(Provider):
 
     # --- webhooks -------------------------------------------------------------------------------
 
+    def callback_url(self, url: str) -> str:
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{self._user}@{parts.netloc}").geturl()
+
+    @property
+    def _user(self) -> str:
+        return f"{quote(self.username, safe='')}:{quote(self.password, safe='')}"
+
     def parse_webhook(self, request: Request) -> CallEvent:
         values = request.fields
         call_id = values.get("CallSid", "")
@@ -114,9 +122,8 @@ class Exotel(Provider):
             )
         if self.sample_rate != 8000:
             query += f"{'&' if query else ''}sample-rate={self.sample_rate}"
-        user = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}"
         parts = urlsplit(stream.url)
-        return parts._replace(netloc=f"{user}@{parts.netloc}", query=query).geturl()
+        return parts._replace(netloc=f"{self._user}@{parts.netloc}", query=query).geturl()
 
     # --- requests -------------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class Genesys(Provider):
     """An Audio Connector integration: its API key, and its client secret (base64)."""
 
     name = "genesys"
+    sends_webhooks = False
 
     api_key: str
     client_secret: str = field(repr=False)

@@ -34,11 +34,12 @@ setup: .venv/.installed
 setup-test: setup system-packages node_modules/.package-lock.json interop
 
 # Pairs of program:Debian package. Only what is missing gets installed, so a machine that has them needs neither
-# apt nor root.
-PROGRAMS := redis-server:redis-server chromium:chromium node:nodejs npm:npm
+# apt nor root. Debian keeps PostgreSQL's own programs off the PATH.
+PROGRAMS := redis-server:redis-server initdb:postgresql chromium:chromium node:nodejs npm:npm
 
 system-packages:
 	@missing=(); \
+	PATH=$$(printf '%s:' /usr/lib/postgresql/*/bin)$$PATH; \
 	for pair in $(PROGRAMS); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); done; \
 	if [ "$${#missing[@]}" -eq 0 ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then \

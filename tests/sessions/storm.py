@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.sessions.cluster import until
 from tests.sockets.client import rtvi_message
 from voicews.serializers.frames_pb2 import Frame
 
@@ -32,6 +33,7 @@ class Racer:
     websocket: ClientConnection | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
     async def run(self, go: asyncio.Event | None = None) -> None:
@@ -82,6 +84,7 @@ class Racer:
         assert isinstance(data, bytes)
         frame = Frame.FromString(data)
         if frame.WhichOneof("frame") != "message":
+            self.heard.set()
             return
         message = json.loads(frame.message.data)
         if message["type"] == "bot-ready":
@@ -98,11 +101,9 @@ async def race(urls: list[str], clients: int) -> tuple[Racer, list[Racer]]:
     go = asyncio.Event()
     tasks = [asyncio.create_task(racer.run(go)) for racer in racers]
     async with asyncio.timeout(TIMEOUT_SECS):
-        while any(racer.websocket is None for racer in racers):
-            await asyncio.sleep(0.01)
+        await until(lambda: all(racer.websocket is not None for racer in racers), TIMEOUT_SECS)
         go.set()
-        while sum(task.done() for task in tasks) < clients - 1:
-            await asyncio.sleep(0.01)
+        await until(lambda: sum(task.done() for task in tasks) >= clients - 1, TIMEOUT_SECS)
         [winner] = [racer for racer, task in zip(racers, tasks, strict=True) if not task.done()]
         await winner.ready.wait()
         await winner.ask("I am it")

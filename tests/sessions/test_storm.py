@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sessions.cluster import Redis, assert_never_two
+from tests.sessions.cluster import Cluster, Redis, assert_never_two
 from tests.sessions.conftest import StartCluster
+from tests.sessions.postgres import running_postgres
 from tests.sessions.storm import race
 
 CLIENTS, ROUNDS = 200, 20
 
 
-@pytest.mark.parametrize("layer", ["pubsub"])
-async def test_two_hundred_clients_race_for_a_session(
-    cluster: StartCluster, redis: Redis, layer: str
-) -> None:
-    here = cluster(redis=redis, layer=layer)
+async def storm(here: Cluster, rounds: int) -> None:
     nodes = [here.start(), here.start()]
-    for number in range(ROUNDS):
+    reached = 0
+    for number in range(rounds):
         made = nodes[number % 2].connect("watched")
         path = made["ws_url"].partition("/ws/")[2]
         urls = [f"{node.ws_url}/ws/{path}?token={made['token']}" for node in nodes]
@@ -25,4 +23,21 @@ async def test_two_hundred_clients_race_for_a_session(
         assert {(loser.code, loser.reason) for loser in losers} == {
             (4001, "replaced by another connection")
         }
-        assert_never_two(here.entries(path.split("/")[1]))
+        reached += assert_never_two(here.entries(path.split("/")[1]))
+    print(f"\n{rounds} races of {CLIENTS} clients: {reached} reached the bot, one after the other")
+
+
+async def test_two_hundred_clients_race_for_a_session(cluster: StartCluster, redis: Redis) -> None:
+    await storm(cluster(redis=redis), ROUNDS)
+
+
+@pytest.mark.parametrize("layer", ["pubsub", "core", ""])
+async def test_with_each_channel_layer(cluster: StartCluster, redis: Redis, layer: str) -> None:
+    await storm(cluster(redis=redis if layer else None, layer=layer), 2)
+
+
+async def test_on_postgresql(cluster: StartCluster, redis: Redis) -> None:
+    with running_postgres() as url:
+        here = cluster(redis=redis, database_url=url)
+        await storm(here, 5)
+        here.stop()

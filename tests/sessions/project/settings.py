@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
 
 from project.settings import *  # noqa: F403
 
@@ -23,7 +22,7 @@ if layer := os.environ.get("TEST_LAYER"):
 if os.environ.get("TEST_DATABASE_DELAY_FILE"):
     DATABASES["default"]["ENGINE"] = "tests.sessions.project.slow_database"  # noqa: F405
 
-VOICEWS: dict[str, Any] = {
+VOICEWS = {
     "BOTS": {
         "watched": "tests.sessions.project.bots.Watched",
         "counter": "tests.sessions.project.bots.Counter",

@@ -279,6 +279,15 @@ async def test_messages_keep_their_urgency_and_bot_ready_gets_our_extension() ->
     await call.task.wait()
 
 
+async def test_keys_are_pressed_by_our_transport() -> None:
+    pipecat_bot, call = await recording()
+    await pipecat_bot.worker.queue_frame(pipecat.OutputDTMFFrame.from_string("12#"))
+    await until(lambda: ours.OutputDTMFFrame("12#") in call.sink.frames)
+    assert call.sink.heard_secs() == 0
+    call.task.cancel()
+    await call.task.wait()
+
+
 async def test_the_session_timeout_is_an_event() -> None:
     pipecat_bot, call = await recording()
     assert pipecat_bot._transport is not None

@@ -203,6 +203,10 @@ class VoicewsOutputTransport(BaseOutputTransport):
         await self._wait_until(self._pacer.due_at())
         return True
 
+    async def write_dtmf(self, frame: Any) -> None:
+        # How keys are pressed, as a message, a request or a tone, depends on who is called.
+        self._transport.send(ours.OutputDTMFFrame(frame.to_string()))
+
     async def cleanup(self) -> None:
         await super().cleanup()
         await self._transport.cleanup()

@@ -96,12 +96,18 @@ def session_version(session_id: UUID) -> str:
 
 
 def may_use_admin(user: Any, *permissions: str) -> bool:
-    """Whether a user is staff and has these permissions of sessions, such as `view`."""
+    """Whether a user is staff, may see sessions, and has these permissions of theirs."""
     return bool(
         user.is_active
         and user.is_staff
+        and (user.has_perm("voicews.view_voicesession") or _may_change(user))
         and user.has_perms([f"voicews.{one}_voicesession" for one in permissions])
     )
+
+
+def _may_change(user: Any) -> bool:
+    # Who may change a model's rows may see them: that is Django's rule.
+    return bool(user.has_perm("voicews.change_voicesession"))
 
 
 def from_this_site(scope: Any) -> bool:
@@ -132,7 +138,8 @@ def from_this_site(scope: Any) -> bool:
 class StaffSocket:
     """One socket of one operator, open until it is closed, or the operator may no longer look."""
 
-    permissions: ClassVar[tuple[str, ...]] = ("view",)
+    #: What else than seeing sessions it takes.
+    permissions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -244,7 +251,7 @@ class SessionSocket(StaffSocket):
 class ListenSocket(StaffSocket):
     """The sound of a call, in packets; that somebody listens is noted in the session."""
 
-    permissions = ("view", "listen")
+    permissions = ("listen",)
 
     async def show(self) -> None:
         session_id = self.scope["url_route"]["kwargs"]["session"]

@@ -16,12 +16,13 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.formats import time_format
+from django.utils.text import capfirst
 
 from voicews.admin.endings import TROUBLE_CODES, Text, ending
 from voicews.admin.plots import ColumnPlot, share, stacked_columns
 from voicews.admin.sessions import readable
 from voicews.models import Dashboard, ServerProcess, VoiceSession
-from voicews.monitoring import list_socket_path, list_version
+from voicews.monitoring import list_socket_path, list_version, may_use_admin
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Dashboard]
@@ -147,7 +148,7 @@ class DashboardAdmin(ModelAdmin):
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Dashboard | None = None) -> bool:
-        return request.user.has_perm("voicews.view_voicesession")
+        return may_use_admin(request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -173,7 +174,7 @@ class DashboardAdmin(ModelAdmin):
         by_reason = endings(since)
         context = {
             **self.admin_site.each_context(request),
-            "title": self.opts.verbose_name_plural,
+            "title": capfirst(self.opts.verbose_name_plural),
             "opts": self.opts,
             "media": self.media,
             "hours": HOURS,

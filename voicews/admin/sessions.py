@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
@@ -24,6 +25,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.formats import date_format, time_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
@@ -39,6 +41,7 @@ from voicews.monitoring import (
     list_socket_path,
     list_version,
     listen_socket_path,
+    may_use_admin,
     session_socket_path,
     session_version,
 )
@@ -65,6 +68,33 @@ PHONE_FIELDS = (
     "call_status",
     "hang_up",
 )
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Calls that have begun, unless it is chosen otherwise: many are asked for and never made."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        yield VoiceSession.State.ACTIVE.value, _("live")
+        yield VoiceSession.State.ENDED.value, _("ended")
+        yield VoiceSession.State.CREATED.value, _("not begun")
+        yield "all", _("all, also those not begun")
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        for index, choice in enumerate(super().choices(changelist)):
+            yield {**choice, "display": _("live or ended")} if index == 0 else choice
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[VoiceSession]
+    ) -> QuerySet[VoiceSession]:
+        value = self.value()
+        if value in VoiceSession.State.values:
+            return queryset.filter(state=value)
+        if value is None and not request.GET.get(SEARCH_VAR):
+            return queryset.exclude(state=VoiceSession.State.CREATED)
+        return queryset
 
 
 class EndingFilter(admin.SimpleListFilter):
@@ -101,32 +131,40 @@ class VoiceSessionAdmin(ModelAdmin):
         "bot",
         "user",
         "kind",
-        "created_at",
+        "began",
         "call_duration",
-        "invalid_messages",
         "how_it_ended",
+        "messages_lost",
     )
     list_display_links = ("short_id",)
-    list_filter = ("state", "bot", "kind", EndingFilter, "created_at")
+    list_filter = (StateFilter, "bot", "kind", EndingFilter, "created_at")
     list_select_related = ("user",)
     date_hierarchy = "created_at"
     # Live ones first; see VoiceSession.State.
     ordering = ("state", "-created_at")
     show_full_result_count = False
     actions = ("end_calls", "export_csv")
-    search_help_text = _("Number, bot, user, address, or what was said at the end")
+    search_help_text = _("Session, bot, user, address, or reason of the end")
     change_list_template = "admin/voicews/voicesession/change_list.html"
     change_form_template = "admin/voicews/voicesession/change_form.html"
     fieldsets = (
-        (None, {"fields": ("state_badge", "bot", "kind", "user", "id")}),
-        (_("Time"), {"fields": ("created_at", "started_at", "ended_at", "call_duration")}),
-        (_("End"), {"fields": ("how_it_ended", "close_code", "end_reason")}),
-        (_("Phone call"), {"fields": PHONE_FIELDS}),
-        (_("Client"), {"fields": ("client_address", "user_agent", "invalid_messages")}),
+        (
+            _("Details"),
+            {
+                "fields": (
+                    ("bot", "kind", "user"),
+                    ("created_at", "started_at", "ended_at"),
+                    ("call_duration", "messages_lost"),
+                    ("close_code", "end_reason"),
+                    ("client_address", "user_agent"),
+                    "id",
+                )
+            },
+        ),
         (
             _("Server"),
             {
-                "fields": ("process", "epoch", "expires_at", "bot_state"),
+                "fields": (("process", "epoch", "expires_at"), "bot_state"),
                 "classes": ("collapse",),
             },
         ),
@@ -145,17 +183,14 @@ class VoiceSessionAdmin(ModelAdmin):
         is_over = obj is None or obj.state != VoiceSession.State.ACTIVE
         return is_over and _is_superuser(request)
 
-    def has_view_permission(self, request: HttpRequest, obj: VoiceSession | None = None) -> bool:
-        return _may(request, "view")
-
     def has_end_permission(self, request: HttpRequest) -> bool:
-        return _may(request, "view", "end")
+        return may_use_admin(request.user, "end")
 
     def has_message_permission(self, request: HttpRequest) -> bool:
-        return _may(request, "view", "message")
+        return may_use_admin(request.user, "message")
 
     def has_listen_permission(self, request: HttpRequest) -> bool:
-        return _may(request, "view", "listen")
+        return may_use_admin(request.user, "listen")
 
     # --- the list ---------------------------------------------------------------------------------
 
@@ -208,25 +243,36 @@ class VoiceSessionAdmin(ModelAdmin):
             '<span class="voicews-id" title="{}">{}</span>', session.pk, str(session.pk)[:8]
         )
 
-    @admin.display(description=_("duration"), empty_value="-")
-    def call_duration(self, session: VoiceSession) -> SafeString | str | None:
+    @admin.display(description=_("created"), ordering="created_at")
+    def began(self, session: VoiceSession) -> SafeString:
+        at = timezone.localtime(session.created_at)
+        return format_html(
+            '<time class="voicews-time" datetime="{}" title="{}">{} {}</time>',
+            at.isoformat(timespec="seconds"),
+            date_format(at, "DATETIME_FORMAT"),
+            date_format(at, "MONTH_DAY_FORMAT"),
+            time_format(at, "H:i"),
+        )
+
+    @admin.display(description=_("duration"))
+    def call_duration(self, session: VoiceSession) -> SafeString | str:
         duration = session.duration
         if duration is None or session.state != VoiceSession.State.ACTIVE:
-            return readable(duration) or None
+            return readable(duration) or self.get_empty_value_display()
         return format_html(
             '<span class="voicews-clock" data-secs="{}">{}</span>',
             int(duration.total_seconds()),
             readable(duration),
         )
 
-    @admin.display(description=_("lost or invalid messages"), ordering="invalid_messages_total")
-    def invalid_messages(self, session: VoiceSession) -> int:
+    @admin.display(description=_("messages lost"), ordering="invalid_messages_total")
+    def messages_lost(self, session: VoiceSession) -> int:
         return int(getattr(session, "invalid_messages_total", 0))
 
-    @admin.display(description=_("how it ended"), empty_value="-")
-    def how_it_ended(self, session: VoiceSession) -> SafeString | None:
+    @admin.display(description=_("how it ended"))
+    def how_it_ended(self, session: VoiceSession) -> SafeString | str:
         if session.state != VoiceSession.State.ENDED:
-            return None
+            return self.get_empty_value_display()
         found = ending(session.close_code)
         return format_html(
             '<span class="voicews-ending{}" title="{}">{}</span>',
@@ -261,9 +307,9 @@ class VoiceSessionAdmin(ModelAdmin):
             yield from (getattr(session, name) for name in fields)
             yield getattr(session.user, username, None)
             yield None if duration is None else round(duration.total_seconds(), 1)
-            yield self.invalid_messages(session)
+            yield self.messages_lost(session)
 
-        header = (*fields, "user", "duration_secs", "invalid_messages")
+        header = (*fields, "user", "duration_secs", "messages_lost")
         filename = f"voice-sessions-{timezone.now():%Y%m%d-%H%M%S}.csv"
         return csv_response(request, filename, header, queryset.select_related("user"), row)
 
@@ -319,6 +365,7 @@ class VoiceSessionAdmin(ModelAdmin):
             "socket": prefix + session_socket_path(obj.pk),
             "listen_socket": prefix + listen_socket_path(obj.pk),
             "duration_secs": int(obj.duration.total_seconds()) if obj.duration else 0,
+            "is_over": obj.state == VoiceSession.State.ENDED,
             "is_live": obj.state == VoiceSession.State.ACTIVE,
             "is_phone": obj.kind == VoiceSession.Kind.PHONE,
             "ending": ending(obj.close_code),
@@ -382,10 +429,6 @@ class VoiceSessionAdmin(ModelAdmin):
                 self.message_user(request, text, messages.WARNING)
             return False
         return True
-
-
-def _may(request: HttpRequest, *permissions: str) -> bool:
-    return request.user.has_perms([f"voicews.{one}_voicesession" for one in permissions])
 
 
 def _is_superuser(request: HttpRequest) -> bool:

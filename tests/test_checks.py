@@ -16,6 +16,8 @@ from voicews import checks
 REDIS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
+CORE = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+
 no_class = "not a class"
 
 
@@ -106,11 +108,65 @@ def test_an_old_daphne(version: str, expected: list[str]) -> None:
         (False, {}, ["voicews.W004"]),
         (False, {"other": {}}, ["voicews.W004"]),
         (False, IN_MEMORY, ["voicews.W005"]),
+        (False, CORE, ["voicews.W007"]),
     ],
 )
 def test_the_channel_layer(debug: bool, layers: Any, expected: list[str]) -> None:
     with override_settings(DEBUG=debug, CHANNEL_LAYERS=layers):
         assert ids(checks.check_channel_layer()) == expected
+
+
+SQLITE = {"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}}
+
+
+@pytest.mark.parametrize(
+    ("debug", "database", "expected"),
+    [
+        (True, SQLITE, []),
+        (False, SQLITE, ["voicews.W008"]),
+        (False, {**SQLITE, "OPTIONS": {"transaction_mode": "immediate"}}, []),
+        (False, {"ENGINE": "django.db.backends.postgresql"}, []),
+    ],
+)
+def test_the_database(
+    debug: bool, database: dict[str, Any], expected: list[str], settings: Any
+) -> None:
+    settings.DEBUG = debug
+    with mock.patch.object(settings, "DATABASES", {"default": database}):
+        assert ids(checks.check_database()) == expected
+
+
+@override_settings(VOICEWS={"RESUME_TOKEN_MAX_AGE_SECS": 10})
+def test_a_token_that_dies_too_soon() -> None:
+    assert ids(checks.check_database()) == ["voicews.W009"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "layers", "expected"),
+    [
+        ({}, REDIS, ["voicews.W012"]),
+        ({"UVICORN_WS_PER_MESSAGE_DEFLATE": "false"}, IN_MEMORY, []),
+        ({"UVICORN_WS_PER_MESSAGE_DEFLATE": "0", "WEB_CONCURRENCY": "4"}, REDIS, []),
+        (
+            {"UVICORN_WS_PER_MESSAGE_DEFLATE": "0", "WEB_CONCURRENCY": "4"},
+            IN_MEMORY,
+            ["voicews.W013"],
+        ),
+        ({"UVICORN_WS_PER_MESSAGE_DEFLATE": "0", "UVICORN_WORKERS": "2"}, {}, ["voicews.W013"]),
+    ],
+)
+def test_how_uvicorn_is_started(
+    environment: dict[str, str],
+    layers: Any,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("UVICORN_WS_PER_MESSAGE_DEFLATE", "WEB_CONCURRENCY", "UVICORN_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with override_settings(CHANNEL_LAYERS=layers):
+        assert ids(checks.check_uvicorn()) == expected
 
 
 @pytest.mark.parametrize(

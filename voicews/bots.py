@@ -274,9 +274,17 @@ class Bot(FrameProcessor):
     # --- what it can do -------------------------------------------------------------------------
 
     def play(
-        self, audio: Audio, *, sample_rate: int | None = None, num_channels: int = 1
+        self,
+        audio: Audio,
+        *,
+        text: str = "",
+        sample_rate: int | None = None,
+        num_channels: int = 1,
     ) -> Playback:
         """Say something, after what is being said: a WAV file's bytes, PCM, or a frame.
+
+        `text` are its words: the client is shown them, and the session's transcript says how much
+        of them was heard.
 
         Bare PCM is 16-bit little-endian at `sample_rate` (Hz, default: the bot's output rate).
         Does not wait; await what it returns for that. Raises `AudioFormatError` for what is
@@ -289,6 +297,8 @@ class Bot(FrameProcessor):
             return playback
         name = f"{next(self._names)}"
         self._playbacks[name] = playback
+        if text:
+            self.broadcast_frame(BotOutputFrame(text, playback=name))
         self.push_frame(frame)
         self.push_frame(MarkFrame(name, playback.duration_ms))
         return playback

@@ -321,11 +321,15 @@ class TranscriptionFrame(InputFrame):
 
 @dataclass(slots=True)
 class BotOutputFrame(SystemFrame):
-    """What the bot says, as text; `spoken` if it is also heard."""
+    """What the bot says, as text; `spoken` if it is also heard.
+
+    `playback` names the utterance (see `MarkFrame`) that these are the words of, if it is known.
+    """
 
     text: str
     spoken: bool = True
     aggregated_by: str = "sentence"
+    playback: str = ""
 
 
 @dataclass(slots=True)

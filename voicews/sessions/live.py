@@ -39,6 +39,8 @@ Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 
 #: Pauses (seconds) before another try to store what must be stored.
 FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
+#: The close code of the time limits.
+TIME_LIMIT = 4000
 #: How long a bot may take to save its state.
 SAVE_STATE_TIMEOUT_SECS = 3.0
 
@@ -316,6 +318,8 @@ def announce_end(row: VoiceSession) -> None:
     """A session has ended, and this process is the one that reports it."""
     code, reason = row.close_code, row.end_reason
     actor = _ENDED_BY.get(code or 0, Actor.SERVER)
+    if code == TIME_LIMIT:
+        note(row, Kind.TIMEOUT, detail=reason)
     note(row, Kind.ENDED, actor, close_code=code, detail=reason)
     tell(signals.session_ended, VoiceSession, session=row, close_code=code, reason=reason)
 

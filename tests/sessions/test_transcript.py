@@ -1,0 +1,70 @@
+"""What is said is written down, with what of it was heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from voicews.bots import Bot
+from voicews.frames import (
+    BotOutputFrame,
+    Direction,
+    Frame,
+    InputTextFrame,
+    PlayedFrame,
+    TranscriptionFrame,
+)
+from voicews.models import TranscriptEntry, VoiceSession
+from voicews.pipeline import Pipeline, PipelineTask
+from voicews.pipeline.processor import FrameProcessor
+from voicews.sessions.timeline import timeline
+from voicews.sessions.transcript import TranscriptRecorder
+
+
+class Talker(Bot):
+    """Says what it is told."""
+
+    def on_text(self, text: str) -> None:
+        self.play(bytes(4800), text=f"you said {text}")
+
+
+class Player(FrameProcessor):
+    """Has everything heard for 70 ms, and then interrupted."""
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if type(frame).__name__ == "MarkFrame":
+            name: Any = frame
+            self.push_frame(PlayedFrame(name.name, 70.4, interrupted=True), Direction.UPSTREAM)
+        self.push_frame(frame, direction)
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> list[TranscriptEntry]:
+    written: list[TranscriptEntry] = []
+    monkeypatch.setattr(timeline, "add", written.append)
+    return written
+
+
+async def test_a_transcript(entries: list[TranscriptEntry]) -> None:
+    session = VoiceSession(bot="talker")
+    bot = Talker()
+    task = PipelineTask(Pipeline([FrameProcessor(), bot, Player()]))
+    TranscriptRecorder(session).attach(bot)
+    task.start()
+    task.queue_frame(TranscriptionFrame("not yet", final=False))
+    task.queue_frame(TranscriptionFrame("good morning"))
+    task.queue_frame(InputTextFrame("hello"))
+    bot.say_text("by the way", spoken=False)
+    bot.broadcast_frame(BotOutputFrame("never heard", playback="other"))
+    task.cancel("over")
+    await task.wait()
+    said = [(one.role, one.text, one.heard_ms, one.interrupted) for one in entries]
+    assert said == [
+        ("user", "good morning", None, False),
+        ("user", "hello", None, False),
+        ("bot", "you said hello", 70, True),
+        ("bot", "by the way", None, False),
+        ("bot", "never heard", None, True),
+    ]
+    assert {one.session_id for one in entries} == {session.pk}

@@ -1,0 +1,103 @@
+"""Writes down what is said and typed in a session, as it passes the bot, and what fails there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from voicews.frames import (
+    BotOutputFrame,
+    CancelFrame,
+    Direction,
+    ErrorFrame,
+    Frame,
+    InputTextFrame,
+    PlayedFrame,
+    TranscriptionFrame,
+)
+from voicews.models import SessionEvent, TranscriptEntry, VoiceSession
+from voicews.pipeline.processor import FrameProcessor
+from voicews.sessions.news import note
+from voicews.sessions.timeline import timeline
+
+if TYPE_CHECKING:
+    from voicews.bots import Bot
+
+#: What is kept of one entry (characters).
+MAX_TEXT_LENGTH = 20_000
+
+Role = TranscriptEntry.Role
+
+
+class TranscriptRecorder(FrameProcessor):
+    """Stands right before the bot. What the bot speaks is written when it is known what of it was
+    heard, as far as the bot says which words belong to which audio.
+    """
+
+    def __init__(self, session: VoiceSession) -> None:
+        super().__init__(name="transcript")
+        self._session = session
+        self._spoken: dict[str, TranscriptEntry] = {}
+
+    def attach(self, bot: Bot) -> None:
+        """Step into the chain of a pipeline that has not started."""
+        previous = bot._previous
+        if previous is not None:
+            previous.link(self)
+            self.link(bot)
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        handler = _HANDLERS.get(type(frame))
+        if handler is not None:
+            handler(self, frame)
+        self.push_frame(frame, direction)
+
+    def _add(self, role: TranscriptEntry.Role, text: str) -> None:
+        timeline.add(self._entry(role, text))
+
+    def _entry(self, role: TranscriptEntry.Role, text: str) -> TranscriptEntry:
+        return TranscriptEntry(
+            session_id=self._session.pk, at=timezone.now(), role=role, text=text[:MAX_TEXT_LENGTH]
+        )
+
+    def _transcribed(self, frame: TranscriptionFrame) -> None:
+        if frame.final:
+            self._add(Role.USER, frame.text)
+
+    def _typed(self, frame: InputTextFrame) -> None:
+        self._add(Role.USER, frame.text)
+
+    def _bot_said(self, frame: BotOutputFrame) -> None:
+        if frame.playback:
+            self._spoken[frame.playback] = self._entry(Role.BOT, frame.text)
+        else:
+            self._add(Role.BOT, frame.text)
+
+    def _played(self, frame: PlayedFrame) -> None:
+        entry = self._spoken.pop(frame.name, None)
+        if entry is not None:
+            entry.heard_ms = round(frame.heard_ms)
+            entry.interrupted = frame.interrupted
+            timeline.add(entry)
+
+    def _failed(self, frame: ErrorFrame) -> None:
+        detail = f"{frame.processor}: {frame.error}" if frame.processor else frame.error
+        note(self._session, SessionEvent.Kind.ERROR, SessionEvent.Actor.BOT, detail=detail)
+
+    def _cancelled(self, frame: CancelFrame) -> None:
+        for entry in self._spoken.values():
+            entry.interrupted = True
+            timeline.add(entry)
+        self._spoken.clear()
+
+
+_HANDLERS: dict[type[Frame], Callable[[TranscriptRecorder, Any], None]] = {
+    TranscriptionFrame: TranscriptRecorder._transcribed,
+    InputTextFrame: TranscriptRecorder._typed,
+    BotOutputFrame: TranscriptRecorder._bot_said,
+    PlayedFrame: TranscriptRecorder._played,
+    CancelFrame: TranscriptRecorder._cancelled,
+    ErrorFrame: TranscriptRecorder._failed,
+}

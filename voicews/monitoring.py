@@ -10,7 +10,8 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 from time import monotonic
@@ -21,6 +22,7 @@ from uuid import UUID
 from channels.auth import AuthMiddlewareStack, get_user
 from django.conf import settings as django_settings
 from django.db.models import Max
+from django.utils import timezone
 from django.utils.http import is_same_domain
 
 from voicews import signals
@@ -39,7 +41,9 @@ PREFIX = "ws/voicews-admin/"
 #: How often what a page shows is looked at (seconds).
 POLL_SECS = 1.0
 #: How often a socket's user is asked for again: somebody may have logged out, or lost a permission.
-RECHECK_SECS = 10.0
+RECHECK_SECS = 5.0
+#: So long after the end of a session the last of what happened in it is written down.
+SETTLE_SECS = 30.0
 #: How long a listener waits for a call that is changing hands.
 MOVE_TIMEOUT_SECS = 10.0
 MOVE_POLL_SECS = 0.5
@@ -79,17 +83,30 @@ def list_version() -> str:
     return f"{live} {created} {ended}"
 
 
-def session_version(session_id: UUID) -> str:
-    """Another text whenever a session's page would show something else; empty if it is gone."""
+@dataclass(frozen=True, slots=True)
+class PageVersion:
+    """Another text whenever a session's page would show something else."""
+
+    text: str
+    is_settled: bool
+
+
+def session_version(session_id: UUID) -> PageVersion | None:
+    """What there is to see of a session; None if it is gone."""
     sessions = VoiceSession.objects.using(store.database()).filter(pk=session_id)
-    row = sessions.values_list("state", "epoch", "process").first()
+    row = sessions.values_list("state", "epoch", "process", "ended_at").first()
     if row is None:
-        return ""
+        return None
     newest = [
         sessions.aggregate(newest=Max(name))["newest"]
         for name in ("events__id", "transcript__id", "connections__until")
     ]
-    return " ".join(map(str, (*row, *newest)))
+    return PageVersion(" ".join(map(str, (*row, *newest))), is_settled(row[-1]))
+
+
+def is_settled(ended_at: datetime | None) -> bool:
+    """Whether nothing more will happen in a session that ended then (None: it hasn't)."""
+    return ended_at is not None and timezone.now() - ended_at > timedelta(seconds=SETTLE_SECS)
 
 
 # --- who may look ---------------------------------------------------------------------------------
@@ -235,13 +252,13 @@ class SessionSocket(StaffSocket):
         session_id = self.scope["url_route"]["kwargs"]["session"]
         while True:
             version = await session_database.run(partial(session_version, session_id))
-            if not version:
+            if version is None or version.is_settled:
                 return
             figures = await operators.figures(session_id)
             await self.send(
                 {
                     "type": "figures",
-                    "version": version,
+                    "version": version.text,
                     "figures": None if figures is None else asdict(figures),
                 }
             )

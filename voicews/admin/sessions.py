@@ -25,7 +25,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.utils.formats import date_format, time_format
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _now
@@ -38,6 +38,7 @@ from voicews.admin.export import csv_response
 from voicews.exceptions import NotAllowed
 from voicews.models import VoiceConnection, VoiceSession
 from voicews.monitoring import (
+    is_settled,
     list_socket_path,
     list_version,
     listen_socket_path,
@@ -130,10 +131,10 @@ class VoiceSessionAdmin(ModelAdmin):
         "short_id",
         "bot",
         "user",
-        "kind",
         "began",
         "call_duration",
         "how_it_ended",
+        "kind",
         "messages_lost",
     )
     list_display_links = ("short_id",)
@@ -247,11 +248,10 @@ class VoiceSessionAdmin(ModelAdmin):
     def began(self, session: VoiceSession) -> SafeString:
         at = timezone.localtime(session.created_at)
         return format_html(
-            '<time class="voicews-time" datetime="{}" title="{}">{} {}</time>',
+            '<time class="voicews-time" datetime="{}" title="{}">{}</time>',
             at.isoformat(timespec="seconds"),
             date_format(at, "DATETIME_FORMAT"),
-            date_format(at, "MONTH_DAY_FORMAT"),
-            time_format(at, "H:i"),
+            date_format(at, "j M H:i"),
         )
 
     @admin.display(description=_("duration"))
@@ -360,12 +360,13 @@ class VoiceSessionAdmin(ModelAdmin):
     ) -> HttpResponse:
         assert obj is not None, "sessions can't be added"
         prefix = _script_name(request)
+        version = session_version(obj.pk)
         context["voicews"] = {
-            "version": session_version(obj.pk),
+            "version": version.text if version else "",
             "socket": prefix + session_socket_path(obj.pk),
             "listen_socket": prefix + listen_socket_path(obj.pk),
             "duration_secs": int(obj.duration.total_seconds()) if obj.duration else 0,
-            "is_over": obj.state == VoiceSession.State.ENDED,
+            "is_settled": is_settled(obj.ended_at),
             "is_live": obj.state == VoiceSession.State.ACTIVE,
             "is_phone": obj.kind == VoiceSession.Kind.PHONE,
             "ending": ending(obj.close_code),

@@ -4,7 +4,8 @@
 
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 30_000;
-/** The server closes with this when the user may not look any more. */
+/** What the server closes with when nothing more will happen, or the user may not see it any more. */
+const NOTHING_MORE = 1000;
 const NOT_ALLOWED = 1008;
 
 /**
@@ -33,6 +34,7 @@ export function openLiveSocket(path, onMessage, onChange) {
     };
     socket.onmessage = ({ data }) => onMessage(JSON.parse(data));
     socket.onclose = ({ code }) => {
+      if (code === NOTHING_MORE) return;
       onChange(false);
       if (code === NOT_ALLOWED) return;
       setTimeout(open, retryMs);

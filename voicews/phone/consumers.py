@@ -57,8 +57,9 @@ logger = logging.getLogger(__name__)
 MAX_INVALID_MESSAGES = 3
 #: How long (seconds) a provider that answers our goodbye may take.
 GOODBYE_TIMEOUT_SECS = 2.0
-#: What a socket that its provider closes in order has for a close code.
-ORDERLY = frozenset([1000, 1001, 1005])
+#: What a socket that its provider closes in order has for a close code. Not 1005: uvicorn says that
+#: of broken connections too, and one request to hang up too many does no harm.
+ORDERLY = frozenset([1000, 1001])
 
 
 class CallState(enum.IntEnum):

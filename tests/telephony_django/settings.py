@@ -1,0 +1,11 @@
+"""The demo project with an impatient socket, and a bot that uses the telephone."""
+
+from project.settings import *
+from project.settings import VOICEWS as PROJECT_VOICEWS
+
+VOICEWS = {
+    **PROJECT_VOICEWS,
+    "BOTS": {**PROJECT_VOICEWS["BOTS"], "operator": "tests.telephony_django.bots.Operator"},
+    "DEFAULT_BOT": "ivr",
+    "CALL_START_TIMEOUT_SECS": 1.5,
+}

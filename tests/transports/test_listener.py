@@ -304,7 +304,7 @@ def test_runvoice_serves_one_bot(run_voice: Any) -> None:
     [
         (["nonsense"], "expected \\[host:\\]port"),
         (["localhost:70000"], "expected \\[host:\\]port"),
-        (["--bot", "nobody"], "expected one of echo, parrot, found 'nobody'"),
+        (["--bot", "nobody"], "expected one of echo, parrot.*, found 'nobody'"),
     ],
 )
 def test_runvoice_says_what_is_wrong(arguments: list[str], error: str) -> None:

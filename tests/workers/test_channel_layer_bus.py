@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
+from channels_redis.pubsub import RedisPubSubChannelLayer
 
 from tests.polling import until
+from tests.sessions.cluster import Redis
 from tests.workers.agents import Listener, Researcher
 from voicews.exceptions import ConfigurationError
 from voicews.workers import (
@@ -16,6 +19,7 @@ from voicews.workers import (
     BusJobUpdateMessage,
     BusWorkerLocalErrorMessage,
     ChannelLayerBus,
+    JobError,
     JobParams,
     WorkerRunner,
 )
@@ -127,3 +131,46 @@ async def test_there_must_be_a_channel_layer(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {}
     with pytest.raises(ConfigurationError, match="CHANNEL_LAYERS"):
         await started(layer="default")
+
+
+async def test_over_redis_which_goes_away_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis = Redis(tmp_path)
+    aliases = ("here", "there")
+    for alias in aliases:
+        monkeypatch.setitem(
+            channel_layers.backends, alias, RedisPubSubChannelLayer(hosts=[redis.url])
+        )
+    voice, research = Listener(), Researcher()
+    here, bus = await started(voice, layer="here")
+    there, _ = await started(research, layer="there")
+    params = JobParams(name="double", payload={"n": 2}, timeout=10)
+
+    async def ask() -> Any:
+        async with voice.job("research", params=params) as one:
+            pass
+        return one.response
+
+    try:
+        assert await ask() == {"result": 4}
+        redis.kill()
+        here.bus.send(BusJobUpdateMessage(source="voice", target="research", job_id="lost"))
+        await until(lambda: bus.dropped_messages == 1)
+        redis.restart()
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    asked = JobParams(name="double", payload={"n": 2}, timeout=1)
+                    async with voice.job("research", params=asked) as one:
+                        pass
+                except JobError:
+                    continue
+                assert one.response == {"result": 4}
+                break
+        await here.stop()
+        await there.stop()
+    finally:
+        redis.kill()
+        for alias in aliases:
+            await channel_layers[alias].flush()

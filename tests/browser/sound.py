@@ -130,6 +130,10 @@ class Recording:
             for event in data["events"]
         ]
 
+    @property
+    def seconds(self) -> float:
+        return self.played.samples.size / self.sample_rate
+
     def times(self, event: str) -> list[float]:
         """When the client's event happened, in seconds from the start of the recording."""
         return [seconds for name, seconds in self._events if name == event]

@@ -91,5 +91,10 @@ export function recordCalls(client) {
     if (state === "initialized") calls.push(new Recording(client));
   });
   for (const name of EVENTS) client.on(name, () => calls.at(-1)?.note(name));
+  let underruns = 0;
+  client.on("onPlayback", (report) => {
+    if (report.underruns > underruns) calls.at(-1)?.note("underrun");
+    underruns = report.underruns;
+  });
   return calls;
 }

@@ -12,7 +12,7 @@ from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, assert_never_two, until
 from tests.sessions.conftest import StartCluster
 
-TAKEOVERS = 100
+TAKEOVERS = 60
 SHORT_LEASE = {"LEASE_SECS": 3}
 
 
@@ -49,12 +49,16 @@ async def test_how_long_a_takeover_takes(cluster: StartCluster, redis: Redis) ->
             assert await previous.wait_closed() == 4001
             previous = newcomer
         await previous.close()
-    secs.sort()
-    p50, p99 = secs[len(secs) // 2], secs[int(len(secs) * 0.99)]
-    print(f"\ntakeover between processes: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
+    first, *others = [1000 * one for one in secs]
+    others.sort()
+    p50, worst = others[len(others) // 2], others[-1]
+    print(
+        f"\ntakeover between processes: p50 {p50:.1f} ms, the worst of {len(others)} "
+        f"{worst:.1f} ms; the first in processes that had just started {first:.1f} ms"
+    )
     assert_never_two(here.entries())
     # The budget is 50 ms; a machine that is busy with other tests gets more.
-    assert p50 < 0.25
+    assert p50 < 250
 
 
 async def test_a_stray_socket_evicts_nobody(cluster: StartCluster, redis: Redis) -> None:

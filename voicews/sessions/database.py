@@ -7,23 +7,25 @@ claim, and a slow claim every view. Each of ours keeps its connection from job t
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from django.db import Error, connections
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
+
+#: Pauses (seconds) before another try at a job that found SQLite locked.
+RETRY_PAUSES_SECS = (0.005, 0.02, 0.05, 0.1, 0.2)
 
 
 class DatabaseThreads:
     """Runs jobs, plain functions that use Django's models, in threads of its own.
 
     A job that fails is run once more on a new connection, because the old one may have been closed
-    by the server or by a proxy: a job must be a transaction, or harmless to repeat.
+    by the server or by a proxy: a job must be a transaction, or harmless to repeat. After an error
+    no connection is kept.
     """
 
     def __init__(self, name: str, max_threads: int) -> None:
@@ -43,16 +45,20 @@ class DatabaseThreads:
 
 
 def _run(job: Callable[[], T]) -> T:
+    for pause_secs in RETRY_PAUSES_SECS:
+        try:
+            return job()
+        except Error as error:
+            connections.close_all()
+            if "locked" not in str(error):
+                break
+        # SQLite does not wait for every kind of lock; a shared in-memory database's for none.
+        time.sleep(pause_secs)
     try:
         return job()
     except Error:
         connections.close_all()
-        return job()
-    finally:
-        # With autocommit off, or after an error that Django has not seen, it can't be used again.
-        for connection in connections.all(initialized_only=True):
-            if connection.errors_occurred:
-                connection.close()
+        raise
 
 
 #: For claims and what else changes a session. Threads start as needed: mostly there is one.

@@ -39,6 +39,8 @@ Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 
 #: Pauses (seconds) before another try to store what must be stored.
 FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
+#: How long the figures of a socket wait, when the session has gone on without it.
+FIGURES_DELAY_SECS = 0.25
 #: The close code of the time limits.
 TIME_LIMIT = 4000
 #: How long a bot may take to save its state.
@@ -168,6 +170,8 @@ class LiveSession:
         self._spawn(self._store_client_left(socket.connection_id, figures))
 
     async def _store_figures(self, connection_id: UUID, figures: Figures) -> None:
+        # Somebody may wait for the session's row just now, and a database may have one writer only.
+        await asyncio.sleep(FIGURES_DELAY_SECS)
         await stored(partial(store.store_figures, connection_id, figures))
 
     async def _store_client_left(self, connection_id: UUID, figures: Figures) -> None:

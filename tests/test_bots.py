@@ -165,7 +165,7 @@ class TestPlay:
         ],
     )
     @virtual_time
-    async def test_whatever_it_is_given(self, audio: Any, options: dict[str, int]) -> None:
+    async def test_whatever_it_is_given(self, audio: Any, options: dict[str, Any]) -> None:
         bot = Bot()
         call = await Call(bot).hello()
         playback = bot.play(audio, **options)
@@ -198,7 +198,7 @@ class TestPlay:
         ],
     )
     @virtual_time
-    async def test_what_is_no_audio(self, audio: Any, options: dict[str, int]) -> None:
+    async def test_what_is_no_audio(self, audio: Any, options: dict[str, Any]) -> None:
         bot = Bot()
         call = await Call(bot).hello()
         with pytest.raises(AudioFormatError, match="expected"):

@@ -76,7 +76,7 @@ class Heard:
         """Throw away what has not been played at `now`."""
         while self.pieces and self.pieces[-1].ends_at > now:
             piece = self.pieces[-1]
-            played = max(0, int((now - piece.starts_at) * self.sample_rate)) * BYTES_PER_SAMPLE
+            played = max(0, round((now - piece.starts_at) * self.sample_rate)) * BYTES_PER_SAMPLE
             self.cleared_bytes += len(piece.pcm) - played
             piece.pcm = piece.pcm[:played]
             if played:

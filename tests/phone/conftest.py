@@ -1,0 +1,72 @@
+"""A server with all providers switched on, and what stands in for their APIs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import serving
+from tests.servers import Server
+from voicews.telephony import create_provider
+from voicews.testing import ProviderApi, SimulatedCall, account_options, place_call
+
+PUBLIC_URL = "https://voice.example.com"
+
+PlaceCall = Callable[..., SimulatedCall[Any]]
+
+
+@pytest.fixture(scope="session")
+def provider_api() -> Iterator[ProviderApi]:
+    """The APIs of all providers."""
+    with ProviderApi() as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def phone_server(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Any, provider_api: ProviderApi
+) -> Iterator[Server]:
+    """The demo project with test accounts; its log has no traceback in the end."""
+    with serving(tmp_path_factory, migrated_database) as start:
+        server = start(
+            environment={
+                "DJANGO_SETTINGS_MODULE": "tests.phone.project.settings",
+                "PROVIDER_API_URL": provider_api.url,
+            },
+            arguments=("--ws", "websockets-sansio"),
+        )
+        yield server
+        log = server.log.read_text(errors="replace")
+        assert "Traceback" not in log
+        assert " 500 " not in log
+
+
+@pytest.fixture
+def place(phone_server: Server, provider_api: ProviderApi) -> PlaceCall:
+    """A function that gives a call from a provider's test account."""
+
+    def place(name: str, bot: str = "", **options: Any) -> SimulatedCall[Any]:
+        account = account_options(name, provider_api.url)
+        if name == "vonage":
+            account["sample_rate"] = 8000
+        provider = create_provider(name, PUBLIC_URL, account)
+        return place_call(provider, phone_server.http_url, bot=bot, api=provider_api, **options)
+
+    return place
+
+
+@pytest.fixture
+def session_row(phone_server: Server) -> Callable[[str], dict[str, Any]]:
+    """A function that reads the session of a call id from the server's database."""
+
+    def read(call_id: str) -> dict[str, Any]:
+        with sqlite3.connect(phone_server.database) as connection:
+            connection.row_factory = sqlite3.Row
+            query = "SELECT * FROM voicews_voicesession WHERE call_id = ?"
+            (row,) = connection.execute(query, [call_id]).fetchall()
+            return dict(row)
+
+    return read

@@ -21,7 +21,7 @@ from voicews.frames import (
 from voicews.pipeline import TaskState
 from voicews.signals import EVENTS
 from voicews.transports import WebsocketServerParams, WebsocketServerTransport
-from voicews.transports.base import TransportState
+from voicews.transports.base import LAST_WORDS_SECS, TransportState
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +123,23 @@ class TestLifeCycle:
         call = Call().start()
         call.socket.error = OSError("gone")
         call.say(1)
+        await asyncio.sleep(LAST_WORDS_SECS)
         await settle()
         assert not call.is_open()
         assert call.tap.down(ClientDisconnectedFrame) == [ClientDisconnectedFrame(1006)]
         assert call.socket.aborted == 1
         assert caplog.messages == ["call c1: can't write to the client: gone"]
+        await call.finish()
+
+    @virtual_time
+    async def test_a_socket_that_fails_because_its_peer_has_hung_up(self) -> None:
+        call = Call().start()
+        call.socket.error = OSError("gone")
+        call.say(1)
+        await settle()
+        # Whoever reads the socket learns of it a moment later.
+        call.connection.disconnect(1000)
+        assert call.tap.down(ClientDisconnectedFrame) == [ClientDisconnectedFrame(1000)]
         await call.finish()
 
     @pytest.mark.parametrize("how", ["end", "cancel", "disconnect"])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import ClassVar, TypeVar
 
-from voicews.exceptions import InvalidState
+from voicews.exceptions import InvalidState, WriteTimeout
 from voicews.frames import (
     CallEndedFrame,
     CallStartedFrame,
@@ -34,6 +34,9 @@ from voicews.transports.params import TransportParams
 from voicews.transports.writer import Socket, SocketWriter
 
 logger = logging.getLogger(__name__)
+
+#: When a write fails, whoever reads the socket gets so long to say what the peer closed it with.
+LAST_WORDS_SECS = 0.25
 
 Handler = TypeVar("Handler", bound=EventHandler)
 
@@ -257,6 +260,15 @@ class BaseTransport:
 
     def _write_failed(self, writer: SocketWriter) -> None:
         logger.info("call %s: can't write to the client: %s", self._input.call_id, writer.error)
+        if isinstance(writer.error, WriteTimeout):
+            self._lost(writer)
+            return
+        if self._connection is not None and self._connection.writer is writer:
+            self._output.disconnect()
+        # Some servers fail a write before they hand over the close that was the reason for it.
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECS, self._lost, writer)
+
+    def _lost(self, writer: SocketWriter) -> None:
         if self._connection is not None and self._connection.writer is writer:
             self._connection.disconnect(1006)
         writer.socket.abort()

@@ -201,7 +201,7 @@ class Phone:
         raise NotImplementedError
 
     def listen(self, secs: float) -> bytes:
-        """What comes in so long, while the caller says nothing; until the close if that is first."""
+        """What comes in so long, or until the close, while the caller says nothing."""
         heard = bytearray()
         ends_at = time.monotonic() + secs
         next_packet = time.monotonic()

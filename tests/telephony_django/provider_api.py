@@ -60,7 +60,7 @@ class ProviderApi:
 
             do_POST = do_PUT = do_DELETE = _take  # noqa: N815
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_request(self, code: Any = "-", size: Any = "-") -> None:
                 """Say nothing."""
 
         return Handler

@@ -1,6 +1,6 @@
 """The demo project with an impatient socket, and a bot that uses the telephone."""
 
-from project.settings import *
+from project.settings import *  # noqa: F403 - how Django settings extend one another
 from project.settings import VOICEWS as PROJECT_VOICEWS
 
 VOICEWS = {

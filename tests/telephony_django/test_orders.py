@@ -185,3 +185,21 @@ def test_keys_by_request_by_message_and_as_tones(phone: Make, provider_api: Prov
     assert len(twilio.heard) == 3 * 200 * 8
     for call in (telnyx, plivo, twilio):
         call.hang_up()
+
+
+def test_an_operator_ends_a_call(
+    phone_server: Server, phone: Make, rows: Rows, provider_api: ProviderApi
+) -> None:
+    call = phone("twilio")
+    call.call()
+    call.listen(0.3)
+    session = rows.session(call.call_id)["id"]
+    code = (
+        f"from voicews.sessions.operators import end_session\nend_session('{session}', 'enough')\n"
+    )
+    done = manage(phone_server, "shell", "-c", code)
+    assert done.returncode == 0, done.stderr
+    call.listen(6.0)
+    assert call.close_code == 4002
+    assert rows.hung_up(call.call_id)["end_reason"] == "enough"
+    assert len(provider_api.about(call.call_id)) == 1

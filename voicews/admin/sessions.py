@@ -162,6 +162,7 @@ class VoiceSessionAdmin(ModelAdmin):
                 )
             },
         ),
+        (_("Phone call"), {"fields": PHONE_FIELDS}),
         (
             _("Server"),
             {

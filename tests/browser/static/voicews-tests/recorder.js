@@ -50,7 +50,13 @@ class Recording {
   }
 
   async #open({ audioContext, playbackNode, localStream }) {
-    await audioContext.audioWorklet.addModule("/static/voicews-tests/recorder-worklet.js");
+    try {
+      await audioContext.audioWorklet.addModule("/static/voicews-tests/recorder-worklet.js");
+    } catch (error) {
+      // A call may end before its recorder is there.
+      if (audioContext.state === "closed") return;
+      throw error;
+    }
     this.#node = new AudioWorkletNode(audioContext, "voicews-test-recorder", { numberOfInputs: 2 });
     this.#node.port.onmessage = ({ data }) => this.#take(data);
     playbackNode.connect(this.#node, 0, 0);

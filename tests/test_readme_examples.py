@@ -1,0 +1,123 @@
+"""The README's longer examples run as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Serve
+from tests.servers import ROOT, free_port, server_environment
+from voicews.bridge import Bridge
+
+TIMEOUT_SECS = 40.0
+
+
+def example(name: str, port: int | None = None) -> str:
+    """The code block that begins with ``# <name>``, at another port where it names one."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(rf"```python\n# {re.escape(name)}\b.*?\n(.*?)```", text, re.DOTALL)
+    assert found, f"expected an example {name} in the README"
+    return re.sub(r"\b8(765|000)\b", str(port), found[1]) if port else found[1]
+
+
+@contextmanager
+def running(
+    directory: Path, code: str, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python process with this code."""
+    script = directory / "example.py"
+    script.write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, script], env=environment, text=True, stdout=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return server_environment(tmp_path / "db.sqlite3", {"RESEARCH_TOKEN": "secret"})
+
+
+def test_a_client_calls_a_listening_server(tmp_path: Path, environment: dict[str, str]) -> None:
+    port = free_port()
+    with running(tmp_path, example("listen.py", port), environment) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().strip() == f"ws://localhost:{port}/"
+        caller = subprocess.run(
+            [sys.executable, "-c", example("call.py", port)],
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=TIMEOUT_SECS,
+            check=True,
+        )
+    heard = [int(size) for size in re.findall(r"heard (\d+) bytes", caller.stdout)]
+    assert sum(heard) >= 31000, caller.stdout
+    assert caller.stdout.splitlines()[-1] == "ended"
+
+
+def test_a_worker_asks_another_host(
+    tmp_path: Path, environment: dict[str, str], wait_for: Callable[..., Any]
+) -> None:
+    port = free_port()
+    (tmp_path / "research.py").write_text(example("research.py"))
+    application = ["research:application", "--app-dir", str(tmp_path), "--port", str(port)]
+    server = subprocess.Popen([sys.executable, "-m", "uvicorn", *application], env=environment)
+    try:
+        # It dials until the server is there.
+        asker = subprocess.run(
+            [sys.executable, "-c", example("ask.py", port)],
+            env=environment,
+            text=True,
+            capture_output=True,
+            timeout=TIMEOUT_SECS,
+            check=True,
+        )
+    finally:
+        server.terminate()
+        server.wait()
+    assert "{'found': 1}" in asker.stdout
+    assert "all about owls" in asker.stdout
+
+
+def test_the_bridge(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(example("bridge_bots.py"), names)
+    assert issubclass(names["Support"], Bridge)
+    assert names["Support"].uri.startswith("ws://")
+
+
+def test_a_pipecat_bot(tmp_path: Path, serve: Serve) -> None:
+    from tests.calls import hear_echo
+    from tests.interop.environment import PIPECAT_PYTHON
+
+    if not PIPECAT_PYTHON.exists():
+        pytest.fail(f"{PIPECAT_PYTHON} was not found; run: make setup-test")
+    (tmp_path / "pipecat_bots.py").write_text(example("pipecat_bots.py"))
+    (tmp_path / "readme_settings.py").write_text(
+        "from project.settings import *\n"
+        "VOICEWS = {**VOICEWS, 'BOTS': {'assistant': 'pipecat_bots.Assistant'}, "
+        "'DEFAULT_BOT': 'assistant'}\n"
+    )
+    server = serve(
+        environment={
+            "DJANGO_SETTINGS_MODULE": "readme_settings",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),
+        },
+        python=PIPECAT_PYTHON,
+    )
+    answer = server.connect("assistant")
+    loud = b"\x00\x20" * 3200
+    assert hear_echo(answer["ws_url"], answer["token"], loud)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -138,13 +139,11 @@ class Command(BaseCommand):
             api=api,
             on_event=write,
         )
-        try:
-            async with call, asyncio.timeout(options["seconds"]):
-                await self._converse(call, speech, options["dtmf"], options["seconds"])
-        except TimeoutError:
-            pass  # the time that it was given is over
-        except ConnectionError:
-            pass  # the bot has hung up while we spoke; the timeline says so
+        async with call:
+            # The time that it was given is over, or the bot has hung up while we spoke.
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(options["seconds"]):
+                    await self._converse(call, speech, options["dtmf"], options["seconds"])
         self._report(call, options["out"])
 
     async def _converse(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +42,8 @@ Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
 #: How long the figures of a socket wait, when the session has gone on without it.
 FIGURES_DELAY_SECS = 0.25
+#: How long the end of a session waits for what its bot does at the end.
+LAST_WORD_SECS = 1.0
 #: The close code of the time limits.
 TIME_LIMIT = 4000
 #: How long a bot may take to save its state.
@@ -296,6 +299,9 @@ class LiveSessions:
             await live.task.wait_ended()
             if live.state is LiveState.RUNNING:
                 live.state = LiveState.ENDED
+                # The bot's last word comes first, but a slow one does not keep the session open.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(live.task.wait(), LAST_WORD_SECS)
                 async with self.lock(session_id):
                     await self._end(live)
             else:

@@ -26,7 +26,7 @@ from voicews.audio.pcm import BYTES_PER_SAMPLE, Pcm, mix_channels
 from voicews.audio.resampling import Resampler
 from voicews.exceptions import AudioFormatError, VoicewsError
 from voicews.telephony import Provider
-from voicews.testing.api import ProviderApi
+from voicews.testing.api import ApiCall, ProviderApi
 from voicews.testing.heard import Heard
 from voicews.testing.http import HttpResponse, http_request
 
@@ -35,6 +35,12 @@ P = TypeVar("P", bound=Provider)
 TIMEOUT_SECS: Final = 20.0
 #: Quiet for so long (seconds) that what follows is something new to hear.
 PAUSE_SECS: Final = 0.3
+
+_URL_FIELDS: Final = {
+    "answer": ("Url", "answer_url"),
+    "status": ("StatusCallback", "hangup_url", "event_url", "webhook_url"),
+    "stream": ("stream_url", "StreamUrl"),
+}
 
 
 class CallRefused(VoicewsError):
@@ -93,7 +99,8 @@ class SimulatedCall(ABC, Generic[P]):
     """One call from a simulated provider; use as an async context manager.
 
     `provider` has the account's secrets and the public URL that signatures cover; `server_url`
-    (`http://127.0.0.1:8000`) is where the server really is. `bot` asks for a bot by name. Entering
+    (`http://127.0.0.1:8000`) is where the server really is. `bot` asks for a bot by name. With
+    `placed`, a request to dial that came to a `ProviderApi`, it is that call, answered. Entering
     rings, opens the socket and begins to send audio, silence at first; leaving hangs up if nobody
     has. Raises `CallRefused` if the server doesn't take the call.
 
@@ -115,6 +122,7 @@ class SimulatedCall(ABC, Generic[P]):
         from_number: str = "+15550100001",
         to_number: str = "+15550100002",
         api: ProviderApi | None = None,
+        placed: ApiCall | None = None,
         trouble: Trouble | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
@@ -123,7 +131,8 @@ class SimulatedCall(ABC, Generic[P]):
         self.bot = bot
         self.from_number = from_number
         self.to_number = to_number
-        self.call_id = self.new_call_id()
+        self.placed = placed
+        self.call_id = self.new_call_id() if placed is None else placed.call_id
         self.stream_id = self.new_stream_id()
         self.heard = Heard(8000)
         self.timeline: list[Event] = []
@@ -523,8 +532,22 @@ class SimulatedCall(ABC, Generic[P]):
 
     def webhook_path(self, what: str) -> tuple[str, str]:
         """Path and query of one of the server's webhooks."""
+        if self.placed is not None:
+            given = urlsplit(self._given_url(what))
+            return given.path, given.query
         query = f"bot={quote(self.bot, safe='')}" if self.bot and what == "answer" else ""
         return f"/voice/{self.provider.name}/{what}/", query
+
+    def _given_url(self, what: str) -> str:
+        """The URL that a request to dial gave for this webhook, by the provider's name for it."""
+        assert self.placed is not None
+        names = _URL_FIELDS[what]
+        value = next((self.placed.fields[n] for n in names if n in self.placed.fields), None)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, str):
+            raise CallRefused(f"expected one of {', '.join(names)} in the request to dial")
+        return value
 
     def reachable(self, url: str) -> str:
         """A public URL of the server, where it really is."""

@@ -59,6 +59,9 @@ class ExotelCall(SimulatedCall[Exotel]):
         return await self._request("POST", path, query, signed, encoded.encode())
 
     async def _ring(self) -> None:
+        if self.placed is not None:
+            self._use_stream_url(self._given_url("stream"))
+            return
         fields = {
             "CallSid": self.call_id,
             "CallFrom": self.from_number,
@@ -70,6 +73,9 @@ class ExotelCall(SimulatedCall[Exotel]):
             url = json.loads(answer)["url"]
         except (ValueError, KeyError, TypeError):
             raise CallRefused("expected JSON with a url, found other", body=answer) from None
+        self._use_stream_url(url)
+
+    def _use_stream_url(self, url: str) -> None:
         self._expect_stream_url(url)
         parts = urlsplit(url)
         if len(parts.query) > 256:

@@ -59,7 +59,7 @@ class PlivoCall(SimulatedCall[Plivo]):
         return {
             "CallUUID": self.call_id,
             "CallStatus": status,
-            "Direction": "inbound",
+            "Direction": "inbound" if self.placed is None else "outbound",
             "Event": event,
             "From": bare_number(self.from_number),
             "To": bare_number(self.to_number),
@@ -76,7 +76,7 @@ class PlivoCall(SimulatedCall[Plivo]):
         return await self._request("POST", path, query, sent, urlencode(form).encode())
 
     async def _ring(self) -> None:
-        form = self._form("ringing", "StartApp")
+        form = self._form("ringing" if self.placed is None else "in-progress", "StartApp")
         answer = self._expect_answer(await self.webhook("answer", form))
         stream = read_xml(answer).find("./Stream")
         if stream is None:

@@ -77,6 +77,9 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         return await self._request("POST", path, query, sent, body)
 
     async def _ring(self) -> None:
+        if self.placed is not None:
+            self._begin_placed(self.placed.fields)
+            return
         answer = self._expect_answer(await self.webhook("answer", self._form("ringing")))
         stream = read_xml(answer).find("./Connect/Stream")
         if stream is None:
@@ -93,13 +96,26 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         for one in stream.findall("Parameter"):
             self.parameters[one.get("name", "")] = one.get("value", "")
 
+    def _begin_placed(self, fields: Mapping[str, Any]) -> None:
+        """A call that was placed knows at once where its audio goes."""
+        self._expect_stream_url(self._given_url("stream"))
+        if fields.get("stream_bidirectional_mode") != "rtp":
+            self.violate("expected stream_bidirectional_mode rtp: raw audio is dropped otherwise")
+        order = self.provider.l16_byte_order
+        rate = int(fields.get("stream_bidirectional_sampling_rate", 8000))
+        self._set_codecs(
+            get_codec(fields.get("stream_bidirectional_codec", "PCMU"), rate, order),
+            get_codec(fields.get("stream_codec", "PCMU"), rate, order),
+        )
+
     async def send_status(self, status: str) -> HttpResponse:
         return await self.webhook("status", self._form(status))
 
     # --- the stream -----------------------------------------------------------------------------
 
     def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        return {}
+        token = self.placed and self.placed.fields.get("stream_auth_token")
+        return {"x-telnyx-streaming-auth-token": token} if token else {}
 
     def _begin_stream(self) -> None:
         self._post('{"event":"connected","version":"1.0.0"}')
@@ -117,6 +133,8 @@ class TelnyxCall(SimulatedCall[Telnyx]):
             },
             "custom_parameters": self.parameters,
         }
+        if self.placed is not None and "client_state" in self.placed.fields:
+            start["client_state"] = self.placed.fields["client_state"]
         self._post(self._event("start", start=start))
 
     def _event(self, event: str, **fields: Any) -> str:

@@ -54,10 +54,15 @@ class TwilioCall(SimulatedCall[Twilio]):
             "ApiVersion": "2010-04-01",
             "CallSid": self.call_id,
             "CallStatus": status,
-            "Direction": "inbound",
+            "Direction": "inbound" if self.placed is None else "outbound-api",
             "From": self.from_number,
             "To": self.to_number,
         }
+
+    @property
+    def _ring_status(self) -> str:
+        """A call that was placed has been answered when the server is asked what to do."""
+        return "ringing" if self.placed is None else "in-progress"
 
     async def webhook(
         self, what: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
@@ -70,7 +75,7 @@ class TwilioCall(SimulatedCall[Twilio]):
         return await self._request("POST", path, query, sent, urlencode(form).encode())
 
     async def _ring(self) -> None:
-        answer = self._expect_answer(await self.webhook("answer", self._form("ringing")))
+        answer = self._expect_answer(await self.webhook("answer", self._form(self._ring_status)))
         root = read_xml(answer)
         stream = root.find("./Connect/Stream")
         if root.tag != "Response" or stream is None:

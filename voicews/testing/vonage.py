@@ -53,9 +53,10 @@ class VonageCall(SimulatedCall[Vonage]):
     async def webhook(
         self, what: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
-        """A signed webhook: what to do is asked with GET, events come with POST."""
+        """A signed webhook: what to do is asked with GET, all else comes with POST."""
         path, query = self.webhook_path(what)
-        if what == "answer":
+        # For calls that the server places it has asked for POST.
+        if what == "answer" and self.placed is None:
             query = "&".join(filter(None, [query, urlencode(fields)]))
             signed = self.sign() if headers is None else headers
             return await self._request("GET", path, query, signed)
@@ -97,7 +98,11 @@ class VonageCall(SimulatedCall[Vonage]):
         self._signs_upgrade = endpoint.get("authorization", {}).get("type") == "vonage"
 
     async def send_status(self, status: str) -> HttpResponse:
-        fields = {**self._fields(), "status": status, "direction": "inbound"}
+        fields = {
+            **self._fields(),
+            "status": status,
+            "direction": "outbound" if self.placed else "inbound",
+        }
         return await self.webhook("status", fields)
 
     # --- the stream -----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -61,9 +61,8 @@ class SessionSocket(ConsumerSocket):
         self.connection: Connection | None = None
         self.invalid_before = 0
 
-    async def send(self, data: str | bytes) -> None:
-        if self._lease.is_valid(monotonic()):
-            await super().send(data)
+    def send(self, data: str | bytes) -> Awaitable[None]:
+        return super().send(data) if self._lease.is_valid(monotonic()) else asyncio.sleep(0)
 
 
 class SessionTransport(WebsocketServerTransport):

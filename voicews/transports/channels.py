@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from voicews.frames import StartFrame
@@ -23,11 +24,15 @@ class ConsumerSocket:
         # Past the consumer's own send(): a layer less for each packet of audio.
         self._send = asgi.complete(consumer.base_send)
 
-    async def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes) -> Awaitable[None]:
+        # Hands the server's own awaitable on: another coroutine around it would cost as much as
+        # all the rest of this method.
         if isinstance(data, bytes):
-            await self._send({"type": "websocket.send", "bytes": data, "text": None})
+            message = {"type": "websocket.send", "bytes": data, "text": None}
         else:
-            await self._send({"type": "websocket.send", "bytes": None, "text": data})
+            message = {"type": "websocket.send", "bytes": None, "text": data}
+        sent: Awaitable[None] = self._send(message)
+        return sent
 
     async def close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})

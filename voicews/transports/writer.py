@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from voicews.exceptions import WriteTimeout
@@ -20,7 +20,7 @@ class Socket(Protocol):
     def websocket(self) -> object:
         """What event handlers get to see."""
 
-    async def send(self, data: str | bytes) -> None:
+    def send(self, data: str | bytes) -> Awaitable[None]:
         """Send one message; may wait for the peer; raises when the peer is gone."""
 
     async def close(self, code: int, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,43 @@ def assert_heard(name: str, heard: bytes, said: bytes) -> None:
     assert len(rest) < 8000 * (PACKET_SECS.get(name, 0.02) + 0.02)
 
 
+def is_heard(call: SimulatedCall[Any], since: float) -> bool:
+    return call.heard.sound_from(since) is not None
+
+
+def has_heard_bytes(call: SimulatedCall[Any], size: int) -> bool:
+    return len(call.heard.pcm) > size
+
+
+def is_cleared(call: SimulatedCall[Any], since: float) -> bool:
+    return any(at > since for at in call.cleared_at)
+
+
 async def echo_latency_secs(call: SimulatedCall[Any]) -> float:
     """How long a click takes to the bot and back: the best of three, as others use this machine."""
     found = []
     for _ in range(3):
         said_at = await call.start_saying(tone(1000, 100))
-        await until(lambda at=said_at: call.heard.sound_from(at) is not None)  # type: ignore[misc]
+        await until(partial(is_heard, call, said_at))
         heard_at = call.heard.sound_from(said_at)
         assert heard_at is not None
         found.append(heard_at - said_at)
         await call.wait_quiet(0.3)
+    return min(found)
+
+
+async def barge_in_latency_secs(call: SimulatedCall[Any]) -> float:
+    """How long the menu's ladder is heard after a key: the best of up to three, as above."""
+    found: list[float] = []
+    while len(found) < 3 and min(found, default=LEAD_SECS) >= LEAD_SECS:
+        await call.press("2")
+        heard_bytes = len(call.heard.pcm)
+        await call.wait_until(partial(has_heard_bytes, call, heard_bytes + 4000))
+        pressed_at = asyncio.get_running_loop().time()
+        await call.press("4")
+        await call.wait_until(partial(is_cleared, call, pressed_at))
+        await call.wait_quiet(0.3)
+        found.append(call.barge_in_latency_secs(pressed_at))
     return min(found)
 
 
@@ -68,14 +96,7 @@ async def test_a_call_from_ring_to_the_bots_goodbye(
         waits = PACKET_SECS.get(name, 0.0) + CHUNK_SECS.get(name, 0.0)
         assert await echo_latency_secs(call) < 0.1 + waits
 
-        await call.press("2")
-        heard_bytes = len(call.heard.pcm)
-        await call.wait_until(lambda: len(call.heard.pcm) > heard_bytes + 4000)
-        pressed_at = asyncio.get_running_loop().time()
-        await call.press("4")
-        await call.wait_until(lambda: call.cleared_at and call.cleared_at[-1] > pressed_at)
-        await call.wait_quiet(0.3)
-        assert call.barge_in_latency_secs(pressed_at) < LEAD_SECS
+        assert await barge_in_latency_secs(call) < LEAD_SECS
 
         heard_bytes = len(call.heard.pcm)
         await call.press("9")
@@ -93,15 +114,19 @@ async def test_a_call_from_ring_to_the_bots_goodbye(
 async def test_the_caller_talks_over_the_bot_and_hangs_up(
     place: PlaceCall, provider_api: ProviderApi, session_row: ReadSession, name: str
 ) -> None:
-    async with place(name, "talker") as call:
-        await call.wait_heard(0.8)
-        spoke_at = await call.start_saying(tone(700, 600))
-        await call.wait_until(lambda: call.cleared_at)
-        await call.wait_quiet(0.5)
-        # Speech must be certain, then what it takes to silence the bot.
-        start_secs = 0.1 + CHUNK_SECS.get(name, 0.02)
-        assert call.barge_in_latency_secs(spoke_at) < start_secs + LEAD_SECS
-        assert len(call.heard.pcm) < len(Talker.speech) / 2
+    # Speech must be certain, then what it takes to silence the bot.
+    limit_secs = 0.1 + CHUNK_SECS.get(name, 0.02) + LEAD_SECS
+    for attempts_left in (2, 1, 0):
+        async with place(name, "talker") as call:
+            await call.wait_heard(0.8)
+            spoke_at = await call.start_saying(tone(700, 600))
+            await call.wait_until(partial(is_cleared, call, spoke_at))
+            await call.wait_quiet(0.5)
+            latency_secs = call.barge_in_latency_secs(spoke_at)
+            assert len(call.heard.pcm) < len(Talker.speech) / 2
+        if latency_secs < limit_secs or not attempts_left:
+            break
+    assert latency_secs < limit_secs
     await until(lambda: session_row(call.call_id)["state"] == "ended")
     # The provider has ended the call: there is nothing to hang up.
     assert provider_api.hang_ups(call.call_id) == []

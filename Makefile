@@ -61,7 +61,7 @@ demo: setup
 
 test: setup-test lint
 	npm test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup node_modules/.package-lock.json
 	$(BIN)/ruff check .

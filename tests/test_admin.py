@@ -334,7 +334,7 @@ def test_export_csv(admin_client: Client, sessions: dict[str, VoiceSession]) -> 
     assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert "attachment" in response.headers["Content-Disposition"]
     assert response.streaming
-    check_export(b"".join(response).decode(), sessions)  # type: ignore[call-overload]
+    check_export(b"".join(response).decode(), sessions)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,7 +12,7 @@ let version = note.dataset.version;
 
 const askForUpdate = updater((page) => {
   version = page.getElementById(note.id)?.dataset.version;
-  replacePart(page, "#voicews-dashboard");
+  replacePart(page, "#voicews-figures-now");
 });
 openLiveSocket(
   note.dataset.socket ?? "",

@@ -39,7 +39,10 @@ class Side {
   constructor(context, pan, meter) {
     this.pan = pan;
     this.meter = meter;
+    this.closed = false;
     this.speaker = new Speaker(context, (report) => {
+      // A last report may come after the end.
+      if (this.closed) return;
       meter.value = Math.min(1, 2 * Math.sqrt(report.level));
       if (report.bufferedMs > MAX_LATE_MS) this.speaker.flush();
     });
@@ -51,6 +54,7 @@ class Side {
   }
 
   close() {
+    this.closed = true;
     this.speaker.close();
     this.meter.value = 0;
   }

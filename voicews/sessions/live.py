@@ -95,8 +95,6 @@ class LiveSession:
         #: The claim that this process holds the session with.
         self.epoch = 0
         self.socket: SessionSocket | None = None
-        #: Called with each message that passes the socket, while an operator listens in.
-        self.taps: set[Callable[[str, str | bytes], None]] = set()
         self.process = process
         self._tasks: set[asyncio.Task[Any]] = set()
         transport.client_left = self._client_left

@@ -488,31 +488,32 @@ def test_the_dashboard_counts(admin_client: Client, sessions: dict[str, VoiceSes
     for pid, live, capacity, age_secs, draining in (
         (1, 3, 10, 0, False),
         (2, 0, 4, 0, True),
-        (3, 9, 10, 60, False),
+        (3, 1, 10, 60, False),
     ):
         process = ServerProcess.objects.create(
             host="voice1",
             pid=pid,
             heartbeat_at=now,
             lease_until=now + timedelta(seconds=10 - age_secs),
-            live_sessions=live,
             capacity=capacity,
             draining=draining,
         )
-    sessions["active"].process = process
-    sessions["active"].save()
+        VoiceSession.objects.bulk_create(
+            VoiceSession(bot="echo", state=State.ACTIVE, started_at=now, process=process)
+            for _ in range(live)
+        )
     html = html_of(admin_client, DASHBOARD)
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
-    assert "Calls now 1 Room left 7 Calls in 24 hours 5 Average duration 0:52" in text
+    assert "Calls now 5 Room left 7 Calls in 24 hours 9 Average duration 0:52" in text
     assert "Ended in trouble 1 of 4" in text
     assert re.search(r"hung up 1000 3 .*the connection was lost 1006 1 ", text)
     assert "voice1:1 3 7" in text
     assert "voice1:2 draining 0 0" in text
-    assert "voice1:3 lost 9 0" in text
+    assert "voice1:3 lost 1 0" in text
     assert "1011" not in text
     assert '<svg class="voicews-columns-plot"' in html
     assert 'role="img" aria-labelledby="voicews-hours-svg voicews-hours-desc"' in html
-    assert re.search(r'<desc id="voicews-hours-desc">.*5 in all.</desc>', html)
+    assert re.search(r'<desc id="voicews-hours-desc">.*9 in all.</desc>', html)
 
 
 def test_the_dashboard_needs_as_many_queries_however_many_calls_there_are(

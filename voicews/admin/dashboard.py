@@ -99,10 +99,13 @@ def endings(since: datetime) -> list[EndingBar]:
 
 def processes() -> list[ProcessBar]:
     """The server processes that live, and those that were lost lately with calls of theirs."""
+    # The rows' own count is as old as the last heartbeat.
     rows = (
-        ServerProcess.objects.annotate(is_alive=Q(lease_until__gt=Now()))
-        .filter(Q(is_alive=True) | Q(sessions__isnull=False))
-        .distinct()
+        ServerProcess.objects.annotate(
+            is_alive=Q(lease_until__gt=Now()),
+            live=Count("sessions", filter=Q(sessions__state=ACTIVE)),
+        )
+        .filter(Q(is_alive=True) | Q(live__gt=0))
         .order_by("host", "pid")
     )
     return [_process_bar(row) for row in rows]
@@ -111,15 +114,15 @@ def processes() -> list[ProcessBar]:
 def _process_bar(row: Any) -> ProcessBar:
     left = None
     if row.capacity is not None:
-        left = 0 if row.draining or not row.is_alive else max(0, row.capacity - row.live_sessions)
+        left = 0 if row.draining or not row.is_alive else max(0, row.capacity - row.live)
     return ProcessBar(
         str(row),
         row.is_alive,
         row.draining,
-        row.live_sessions,
+        row.live,
         row.capacity,
         left,
-        share(row.live_sessions, row.capacity or 0),
+        share(row.live, row.capacity or 0),
         row.heartbeat_at,
     )
 

@@ -1,5 +1,7 @@
-"""``python -m tests.benchmarks``: measure browser calls."""
+"""``python -m tests.benchmarks``: measure browser calls, then phone calls."""
 
-from tests.benchmarks.browser_calls import main
+from tests.benchmarks import browser_calls, phone_calls
 
-main()
+browser_calls.main()
+print()
+phone_calls.main()

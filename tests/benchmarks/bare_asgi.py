@@ -19,4 +19,4 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
-        await send({"type": "websocket.send", "bytes": message["bytes"]})
+        await send({**message, "type": "websocket.send"})

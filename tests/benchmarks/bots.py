@@ -11,3 +11,8 @@ class Echo24k(Bot):
 
 class Echo16k(Echo24k):
     audio_out_sample_rate = 16000
+
+
+class Echo8k(Echo24k):
+    audio_in_sample_rate = 8000
+    audio_out_sample_rate = 8000

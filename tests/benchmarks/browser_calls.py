@@ -17,7 +17,7 @@ import platform
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,10 @@ BUDGET_IDLE_BYTES = 60_000
 OURS, RESAMPLED = "voicews", "voicews, 24 kHz out"
 PIPECAT, CONTRIB = "Pipecat 1.14", "Pipecat in voicews"
 BARE = "bare ASGI echo"
+PAIRS = (
+    *((OURS, PIPECAT), (OURS, BARE), (RESAMPLED, BARE)),
+    *((PIPECAT, BARE), (CONTRIB, PIPECAT)),
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,6 @@ class Peer:
     environ: Mapping[str, str] = field(default_factory=dict)
     migrates: bool = False
     new_trace: Callable[[], load.Trace] = load.NumberTrace
-
-    @property
-    def says_ready(self) -> bool:
-        """Whether the server speaks RTVI."""
-        return bool(self.connect)
 
     def address(self, server: Server) -> load.Address:
         """Ask for the address of a new call, as a browser does before it connects."""
@@ -80,8 +79,9 @@ class Peer:
             url: str = answer["ws_url"]
             return f"{url}?token={answer['token']}" if "token" in answer else url
 
-        async def address() -> str:
-            return await asyncio.to_thread(ask)
+        async def address() -> load.Destination:
+            url = await asyncio.to_thread(ask)
+            return load.rtvi_destination(url) if self.connect else load.Destination(url)
 
         return address
 
@@ -178,7 +178,6 @@ async def _talk(
     return await load.talk(
         peer.address(server),
         server.cpu_seconds,
-        says_ready=peer.says_ready,
         new_trace=peer.new_trace,
         calls=options.calls,
         phases=1 if arrival == TOGETHER else options.calls,
@@ -188,19 +187,18 @@ async def _talk(
     )
 
 
-async def _measure(peer: Peer, options: argparse.Namespace) -> Row:
+async def _measure(peer: Peer, options: argparse.Namespace, idle_calls: int) -> Row:
     talks: dict[str, load.Result] = {}
     for arrival in (TOGETHER, SPREAD):
         with peer.running() as server:
             talks[arrival] = await _talk(peer, server, arrival, options)
-    if not options.idle_calls:
+    if not idle_calls:
         return Row(talks, None)
     with peer.running() as server:
         idle_bytes = await load.idle(
             peer.address(server),
             server.resident_bytes,
-            says_ready=peer.says_ready,
-            calls=options.idle_calls,
+            calls=idle_calls,
         )
     return Row(talks, idle_bytes)
 
@@ -233,20 +231,22 @@ def _print_table(rows: Mapping[str, Row], arrival: str) -> None:
             print(f"  the server dropped {talk.dropped_calls} of {talk.calls} calls")
 
 
-def _print_ratios(rows: Mapping[str, Row], arrival: str) -> None:
-    cpu = {name: row.talks[arrival].cpu_per_call_second for name, row in rows.items()}
-    pairs = (
-        *((OURS, PIPECAT), (OURS, BARE), (RESAMPLED, BARE)),
-        *((PIPECAT, BARE), (CONTRIB, PIPECAT)),
-    )
-    for name, peer in pairs:
-        if name in cpu and peer in cpu:
-            print(f"CPU, {name} / {peer}: {cpu[name] / cpu[peer]:.3f}")
+def print_results(
+    rows: Mapping[str, Row], pairs: Iterable[tuple[str, str]], arrivals: Iterable[str]
+) -> None:
+    """A table for each way of sending, and below it the ratios of the servers' CPU times."""
+    for arrival in arrivals:
+        _print_table(rows, arrival)
+        cpu = {name: row.talks[arrival].cpu_per_call_second for name, row in rows.items()}
+        for name, peer in pairs:
+            if name in cpu and peer in cpu:
+                print(f"CPU, {name} / {peer}: {cpu[name] / cpu[peer]:.3f}")
 
 
-def _verdict(what: str, value: float, budget: float, unit: str = "") -> str:
-    verdict = "kept" if value <= budget else "MISSED"
-    return f"{what:44} {value:8.3f}{unit}   budget {budget:.3f}{unit}   {verdict}"
+def verdict(what: str, value: float, budget: float, unit: str = "") -> str:
+    """A line that says whether a value is within its budget."""
+    said = "kept" if value <= budget else "MISSED"
+    return f"{what:44} {value:8.3f}{unit}   budget {budget:.3f}{unit}   {said}"
 
 
 def _print_verdicts(rows: Mapping[str, Row]) -> None:
@@ -254,21 +254,24 @@ def _print_verdicts(rows: Mapping[str, Row]) -> None:
     cpu = {name: row.talks[TOGETHER].cpu_per_call_second for name, row in rows.items()}
     if CONTRIB in cpu and PIPECAT in cpu:
         ratio = cpu[CONTRIB] / cpu[PIPECAT]
-        print(_verdict(f"CPU, {CONTRIB} / {PIPECAT}", ratio, BUDGET_OF_CONTRIB))
+        print(verdict(f"CPU, {CONTRIB} / {PIPECAT}", ratio, BUDGET_OF_CONTRIB))
     if OURS not in rows:
         return
     for peer, budget in ((PIPECAT, BUDGET_OF_PIPECAT), (BARE, BUDGET_OF_BARE_ECHO)):
         if peer in cpu:
-            print(_verdict(f"CPU, {OURS} / {peer}", cpu[OURS] / cpu[peer], budget))
+            print(verdict(f"CPU, {OURS} / {peer}", cpu[OURS] / cpu[peer], budget))
     idle_bytes = rows[OURS].idle_bytes
     if idle_bytes is not None:
         budget = BUDGET_IDLE_BYTES / 1e3
-        print(_verdict(f"memory of an idle {OURS} call", idle_bytes / 1e3, budget, " kB"))
+        print(verdict(f"memory of an idle {OURS} call", idle_bytes / 1e3, budget, " kB"))
 
 
-async def _run(options: argparse.Namespace) -> None:
+async def measure(
+    peers: Iterable[Peer], options: argparse.Namespace, idle_calls: int
+) -> dict[str, Row]:
+    """Measure the servers one after another, or only profile them."""
     rows: dict[str, Row] = {}
-    for peer in PEERS:
+    for peer in peers:
         if options.only and not any(word in peer.name for word in options.only):
             continue
         if not peer.python.exists():
@@ -277,32 +280,54 @@ async def _run(options: argparse.Namespace) -> None:
             await _profile(peer, options)
             continue
         print(f"measuring {peer.name}", file=sys.stderr, flush=True)
-        rows[peer.name] = await _measure(peer, options)
-    if rows:
-        for arrival in (TOGETHER, SPREAD):
-            _print_table(rows, arrival)
-            _print_ratios(rows, arrival)
-        _print_verdicts(rows)
+        rows[peer.name] = await _measure(peer, options, idle_calls)
+    return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def read_options(description: str | None) -> argparse.Namespace:
+    """The options that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--calls", type=int, default=25, help="calls that talk at the same time")
     parser.add_argument("--seconds", type=float, default=10, help="measured time")
     parser.add_argument("--warm-up", type=float, default=2, help="seconds before that")
-    parser.add_argument("--idle-calls", type=int, default=200, help="silent calls; 0 for none")
+    parser.add_argument(
+        "--idle-calls", type=int, default=200, help="silent browser calls; 0 for none"
+    )
     parser.add_argument("--only", nargs="*", help="servers whose names hold one of these words")
     parser.add_argument("--profile", action="store_true", help="say where the servers spend time")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+@contextmanager
+def on_load_core() -> Iterator[None]:
+    """Keep the load generator off the server's core."""
     cores = os.sched_getaffinity(0)
     if not {SERVER_CORE, LOAD_CORE} <= cores:
         sys.exit(f"expected cores {SERVER_CORE} and {LOAD_CORE}, found {sorted(cores)}")
     os.sched_setaffinity(0, {LOAD_CORE})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def print_conditions(options: argparse.Namespace, audio: str) -> None:
+    """What is measured, and on what."""
     print(
-        f"{options.calls} calls, 16 kHz mono, 20 ms messages, {options.seconds:.0f} s; "
-        f"Python {platform.python_version()}, one core of {os.cpu_count()} for the server"
+        f"{options.calls} calls, {audio}, 20 ms messages, {options.seconds:.0f} s; "
+        f"Python {platform.python_version()}, one core of {os.cpu_count()} for the server",
+        flush=True,
     )
-    asyncio.run(_run(options))
+
+
+def main() -> None:
+    options = read_options(__doc__)
+    with on_load_core():
+        print_conditions(options, "16 kHz mono")
+        rows = asyncio.run(measure(PEERS, options, options.idle_calls))
+    if rows:
+        print_results(rows, PAIRS, (TOGETHER, SPREAD))
+        _print_verdicts(rows)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 import asyncio
 import base64
 import gc
+import json
 import math
 import os
 import re
 import struct
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 MESSAGE_SECS = 0.02
@@ -33,6 +35,18 @@ CLIENT_READY = (
     b'"data":{"version":"2.1.0","about":{"library":"load"}}}'
 )
 BOT_READY = re.compile(rb'"type":\s*"bot-ready"')
+
+# Telephony: mu-law of 8000 Hz. The loudest sample of either sign marks a message; its number
+# follows, five bits in each of some quiet samples. All of them survive decoding and encoding.
+MULAW_RATE = 8_000
+MULAW_BYTES_PER_MESSAGE = 160
+MULAW_MARK = b"\x80\x00"
+MULAW_QUIET = (b"\xe8" * 20 + b"\x68" * 20) * 4
+MULAW_DIGITS = 4
+MULAW_DIGIT_BITS = 5
+MULAW_DIGIT = 0xC0
+STREAM_SID = "MZ0123456789abcdef0123456789abcdef"
+PAYLOAD = re.compile(rb'"payload":\s*"([^"]*)"')
 
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 _MASK = b"\x5a\xc3\x91\x0f"
@@ -94,6 +108,29 @@ def read_audio(message: bytes) -> tuple[bytes, int] | None:
     return pcm, sample_rate
 
 
+def read_media(message: bytes) -> tuple[bytes, int] | None:
+    """Mu-law and sample rate (Hz) of Twilio's event ``media``; None for every other event."""
+    found = PAYLOAD.search(message)
+    return (base64.b64decode(found[1]), MULAW_RATE) if found is not None else None
+
+
+def start_of_stream(account_sid: str, call_sid: str) -> bytes:
+    """The masked WebSocket frames with which Twilio begins a call's stream."""
+    start = {
+        "accountSid": account_sid,
+        "streamSid": STREAM_SID,
+        "callSid": call_sid,
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": MULAW_RATE, "channels": 1},
+        "customParameters": {},
+    }
+    messages = (
+        {"event": "connected", "protocol": "Call", "version": "1.0.0"},
+        {"event": "start", "sequenceNumber": "1", "start": start, "streamSid": STREAM_SID},
+    )
+    return b"".join(client_frame(_TEXT, json.dumps(message).encode()) for message in messages)
+
+
 def _masked(payload: bytes, mask: bytes = _MASK) -> bytes:
     keys = int.from_bytes((mask * (len(payload) // 4 + 1))[: len(payload)], "big")
     return (int.from_bytes(payload, "big") ^ keys).to_bytes(len(payload), "big")
@@ -126,6 +163,35 @@ class NumberedFrames:
         return self._head + COUNTER.pack(number ^ self._key) + self._tail
 
 
+class NumberedMedia:
+    """A masked WebSocket frame with Twilio's event ``media``, made once; only its number changes.
+
+    The provider's own counters stand still: nobody reads them.
+    """
+
+    def __init__(self) -> None:
+        audio = MULAW_MARK + bytes(MULAW_DIGITS) + MULAW_QUIET[len(MULAW_MARK) + MULAW_DIGITS :]
+        payload = base64.b64encode(audio).decode()
+        message = (
+            f'{{"event":"media","sequenceNumber":"1234","streamSid":"{STREAM_SID}",'
+            f'"media":{{"track":"inbound","chunk":"1233","timestamp":"24640",'
+            f'"payload":"{payload}"}}}}'
+        ).encode()
+        frame = client_frame(_TEXT, message)
+        # Mark and number are six bytes, and as many as eight characters of base64.
+        at = message.index(payload.encode())
+        self._key = int.from_bytes(_masked(bytes(len(message)))[at : at + 8], "big")
+        at += len(frame) - len(message)
+        self._head, self._tail = frame[:at], frame[at + 8 :]
+
+    def frame(self, number: int) -> bytes:
+        digits = bytes(
+            MULAW_DIGIT | number >> MULAW_DIGIT_BITS * place & 0x1F for place in range(MULAW_DIGITS)
+        )
+        characters = int.from_bytes(base64.b64encode(MULAW_MARK + digits), "big")
+        return self._head + (characters ^ self._key).to_bytes(8, "big") + self._tail
+
+
 class BurstFrames:
     """Masked WebSocket frames with 20 ms of silence, or of a loud 1 kHz tone at every 25th."""
 
@@ -144,23 +210,40 @@ class BurstFrames:
 class NumberTrace:
     """Finds the numbers in what comes back, however the server cut it into messages."""
 
+    mark: ClassVar[bytes] = MARK
+    number_bytes: ClassVar[int] = COUNTER.size
+    sample_bytes: ClassVar[int] = 2
+
     def __init__(self) -> None:
-        self.frames = NumberedFrames()
+        self.frames = self.new_frames()
         self.sent_at: list[float] = []
         self.heard_at: dict[int, float] = {}
         self._rest = b""
+
+    def new_frames(self) -> NumberedFrames | NumberedMedia:
+        return NumberedFrames()
+
+    def read(self, message: bytes) -> tuple[bytes, int] | None:
+        """Audio and its sample rate (Hz) from a message; None if it holds none."""
+        return read_audio(message)
+
+    def number(self, encoded: bytes) -> int:
+        (number,) = COUNTER.unpack(encoded)
+        return int(number)
 
     def sent(self, now: float) -> bytes:
         self.sent_at.append(now)
         return self.frames.frame(len(self.sent_at) - 1)
 
-    def heard(self, pcm: bytes, now: float) -> None:
-        data = self._rest + pcm
-        at = data.find(MARK)
-        while 0 <= at <= len(data) - MARKED_BYTES:
-            self.heard_at.setdefault(COUNTER.unpack_from(data, at + len(MARK))[0], now)
-            at = data.find(MARK, at + MARKED_BYTES)
-        self._rest = data[at:] if at >= 0 else data[-(len(MARK) - 1) :]
+    def heard(self, audio: bytes, now: float) -> None:
+        data = self._rest + audio
+        size = len(self.mark) + self.number_bytes
+        at = data.find(self.mark)
+        while 0 <= at <= len(data) - size:
+            number = self.number(data[at + len(self.mark) : at + size])
+            self.heard_at.setdefault(number, now)
+            at = data.find(self.mark, at + size)
+        self._rest = data[at:] if at >= 0 else data[-(len(self.mark) - 1) :]
 
     def latencies(self, start: float, end: float) -> list[float | None]:
         """Seconds from sent to heard of each message of the window; None if it never came."""
@@ -171,8 +254,29 @@ class NumberTrace:
         ]
 
 
+class MediaTrace(NumberTrace):
+    """The same for a telephone call as Twilio carries it."""
+
+    mark = MULAW_MARK
+    number_bytes = MULAW_DIGITS
+    sample_bytes = 1
+
+    def new_frames(self) -> NumberedMedia:
+        return NumberedMedia()
+
+    def read(self, message: bytes) -> tuple[bytes, int] | None:
+        return read_media(message)
+
+    def number(self, encoded: bytes) -> int:
+        return sum(
+            (digit & 0x1F) << MULAW_DIGIT_BITS * place for place, digit in enumerate(encoded)
+        )
+
+
 class BurstTrace:
     """Finds the onsets of the loud bursts in what comes back, at any sample rate."""
+
+    sample_bytes: ClassVar[int] = 2
 
     def __init__(self) -> None:
         self.frames = BurstFrames()
@@ -180,6 +284,10 @@ class BurstTrace:
         self.bursts_heard_at: list[float] = []
         self._number = 0
         self._quiet_samples = BURST_QUIET_SAMPLES
+
+    def read(self, message: bytes) -> tuple[bytes, int] | None:
+        """Audio and its sample rate (Hz) from a message; None if it holds none."""
+        return read_audio(message)
 
     def sent(self, now: float) -> bytes:
         number = self._number
@@ -227,17 +335,37 @@ class CallError(Exception):
     """A server refused a call or ended it too early."""
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where a call goes and how it begins.
+
+    ``opening`` are masked WebSocket frames; the call is ready when a message matches ``ready``.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    opening: bytes = b""
+    ready: re.Pattern[bytes] | None = None
+
+
+def rtvi_destination(url: str) -> Destination:
+    """A server that speaks RTVI: it wants to hear that the client is ready, and says bot-ready."""
+    return Destination(
+        url, opening=client_frame(_BINARY, rtvi_message(CLIENT_READY)), ready=BOT_READY
+    )
+
+
 class Call(asyncio.Protocol):
     """One WebSocket, client side: as little protocol as a well-behaved server needs."""
 
-    def __init__(self, url: str, says_ready: bool, trace: Trace) -> None:
+    def __init__(self, destination: Destination, trace: Trace) -> None:
         self.trace = trace
         self.received_seconds = 0.0
         loop = asyncio.get_running_loop()
         self.open: asyncio.Future[None] = loop.create_future()
         self.ready: asyncio.Future[None] = loop.create_future()
-        self._says_ready = says_ready
-        self._url = urlsplit(url)
+        self._destination = destination
+        self._url = urlsplit(destination.url)
         self._buffer = b""
         self._closing = False
         self._transport: asyncio.Transport | None = None
@@ -261,6 +389,7 @@ class Call(asyncio.Protocol):
             "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
+            *(f"{name}: {value}" for name, value in self._destination.headers.items()),
         )
         transport.write("\r\n".join((*lines, "\r\n")).encode())
 
@@ -283,9 +412,9 @@ class Call(asyncio.Protocol):
 
     def _opened(self) -> None:
         self.open.set_result(None)
-        if self._says_ready:
-            self.transport.write(client_frame(_BINARY, rtvi_message(CLIENT_READY)))
-        else:
+        if self._destination.opening:
+            self.transport.write(self._destination.opening)
+        if self._destination.ready is None:
             self.ready.set_result(None)
 
     def _read_frames(self, data: bytes, now: float) -> bytes:
@@ -305,13 +434,13 @@ class Call(asyncio.Protocol):
         return data[at:]
 
     def _frame_received(self, first: int, payload: bytes, now: float) -> None:
-        if first == 0x80 | _BINARY:
-            audio = read_audio(payload)
-            if audio is not None:
-                pcm, sample_rate = audio
-                self.received_seconds += len(pcm) / 2 / sample_rate
-                self.trace.heard(pcm, now)
-            elif not self.ready.done() and BOT_READY.search(payload):
+        if first in (0x80 | _BINARY, 0x80 | _TEXT):
+            found = self.trace.read(payload)
+            if found is not None:
+                audio, sample_rate = found
+                self.received_seconds += len(audio) / self.trace.sample_bytes / sample_rate
+                self.trace.heard(audio, now)
+            elif not self.ready.done() and self._is_ready(payload):
                 self.ready.set_result(None)
         elif first == 0x80 | _PING:
             self.transport.write(client_frame(_PONG, payload))
@@ -319,6 +448,10 @@ class Call(asyncio.Protocol):
             code = int.from_bytes(payload[:2], "big")
             self._fail(CallError(f"the server closed with {code} {payload[2:].decode()}"))
             self.transport.close()
+
+    def _is_ready(self, message: bytes) -> bool:
+        ready = self._destination.ready
+        return ready is not None and ready.search(message) is not None
 
     def send(self) -> None:
         self.transport.write(self.trace.sent(time.perf_counter()))
@@ -342,15 +475,15 @@ class Call(asyncio.Protocol):
         return not self.transport.is_closing() or self._closing
 
 
-Address = Callable[[], Awaitable[str]]
+Address = Callable[[], Awaitable[Destination]]
 
 
-async def open_call(address: Address, says_ready: bool, trace: Trace) -> Call:
-    """Connect, and wait for bot-ready if the server speaks RTVI."""
-    url = await address()
-    host, _, port = urlsplit(url).netloc.partition(":")
+async def open_call(address: Address, trace: Trace) -> Call:
+    """Connect, and wait until the call is ready."""
+    destination = await address()
+    host, _, port = urlsplit(destination.url).netloc.partition(":")
     loop = asyncio.get_running_loop()
-    _, call = await loop.create_connection(lambda: Call(url, says_ready, trace), host, int(port))
+    _, call = await loop.create_connection(lambda: Call(destination, trace), host, int(port))
     await asyncio.wait_for(call.open, HANDSHAKE_TIMEOUT_SECS)
     await asyncio.wait_for(call.ready, HANDSHAKE_TIMEOUT_SECS)
     return call
@@ -421,7 +554,6 @@ async def talk(
     address: Address,
     server_cpu: Callable[[], float],
     *,
-    says_ready: bool,
     new_trace: Callable[[], Trace],
     calls: int,
     phases: int,
@@ -433,7 +565,7 @@ async def talk(
 
     The calls send in ``phases`` groups: 1 for all at once, ``calls`` for each at a time of its own.
     """
-    opened = [await open_call(address, says_ready, new_trace()) for _ in range(calls)]
+    opened = [await open_call(address, new_trace()) for _ in range(calls)]
     gc.collect()
     gc.disable()
     try:
@@ -474,21 +606,19 @@ async def talk(
     return result
 
 
-async def idle(
-    address: Address, resident_bytes: Callable[[], int], *, says_ready: bool, calls: int
-) -> float:
+async def idle(address: Address, resident_bytes: Callable[[], int], *, calls: int) -> float:
     """Resident bytes that one silent call adds, from the difference that ``calls`` make.
 
     A first few calls come and go before, so that nothing counts that is loaded once.
     """
     for _ in range(10):
-        call = await open_call(address, says_ready, BurstTrace())
+        call = await open_call(address, BurstTrace())
         call.send()
         await asyncio.sleep(0.1)
         call.hang_up()
     await asyncio.sleep(2)
     before = await asyncio.to_thread(resident_bytes)
-    opened = [await open_call(address, says_ready, BurstTrace()) for _ in range(calls)]
+    opened = [await open_call(address, BurstTrace()) for _ in range(calls)]
     await asyncio.sleep(2)
     after = await asyncio.to_thread(resident_bytes)
     alive = sum(call.is_alive for call in opened)

@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import Serve, WaitFor
-from tests.live_call import FREQUENCY, RATE, call
+from tests.live_call import FREQUENCY, RATE, Caller, call
 from tests.operators import Operator, make_operators
 from tests.servers import Server
 from tests.sessions.cluster import Cluster, copy_database, running_redis
@@ -100,6 +100,11 @@ def events(operator: Operator, session: str) -> list[tuple[str, ...]]:
     rows = re.findall(r"<tr class=\"voicews-event.*?</tr>", html, re.DOTALL)
     cells = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in rows]
     return [tuple(re.sub(r"<[^>]*>", "", cell).strip() for cell in row[1:]) for row in cells]
+
+
+def server_messages(caller: Caller) -> list[Any]:
+    """What the caller was sent by operators."""
+    return [one["data"] for one in caller.messages if one["type"] == "server-message"]
 
 
 def hear(
@@ -263,8 +268,8 @@ def test_messages_and_the_end(site: Server, wait_for: WaitFor) -> None:
         html = operator.post(page(caller.session, "message"), text="Please hold the line.")
         assert "The message was sent." in html
         expected = {"type": "operator-message", "text": "Please hold the line."}
-        wait_for(lambda: [m["data"] for m in caller.messages if m["type"] == "server-message"])
-        assert caller.messages[-1]["data"] == expected
+        wait_for(lambda: server_messages(caller))
+        assert server_messages(caller) == [expected]
         operator.post(page(caller.session, "end"), reason="closing time")
         wait_for(lambda: caller.is_over)
         assert (caller.close_code, caller.close_reason) == (4002, "closing time")
@@ -310,7 +315,7 @@ def test_a_call_of_another_process(
                 wait_for(lambda: not connected_pairs(here, there))
                 html = operator.post(page(caller.session, "message"), text="hello")
                 assert "The message was sent." in html
-                wait_for(lambda: caller.messages[-1]["type"] == "server-message")
+                wait_for(lambda: server_messages(caller))
                 asked_at = time.monotonic()
                 operator.post(page(caller.session, "end"), reason="closing time")
                 wait_for(lambda: caller.is_over)

@@ -57,6 +57,8 @@ interop: setup system-packages
 	$(BIN)/python -m tests.interop.environment
 
 demo: setup
+	SIMULATED_PROVIDERS=http://127.0.0.1:8999 \
+	VOICEWS_PUBLIC_URL=$${VOICEWS_PUBLIC_URL:-http://localhost:$(PORT)} \
 	PORT=$(PORT) $(BIN)/python manage.py demo
 
 test: setup-test lint

@@ -65,14 +65,24 @@ PROVIDER_OPTIONS = {
 }
 
 
-def providers() -> dict[str, dict[str, str]]:
-    """The telephony providers of which the environment knows anything."""
-    found: dict[str, dict[str, str]] = {}
+def providers() -> dict[str, dict[str, Any]]:
+    """The telephony providers of which the environment knows anything.
+
+    While DEBUG is on, `SIMULATED_PROVIDERS`, the URL of a stand-in for their APIs, switches the
+    others on with the test accounts that `manage.py voicews_call` calls from.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for provider, options in PROVIDER_OPTIONS.items():
         for option in options.split():
             value = os.environ.get(f"{provider}_{option}".upper())
             if value:
                 found.setdefault(provider, {})[option] = value
+    api_url = os.environ.get("SIMULATED_PROVIDERS")
+    if DEBUG and api_url:
+        from voicews.testing import account_options
+
+        for provider in PROVIDER_OPTIONS.keys() - found.keys():
+            found[provider] = account_options(provider, api_url)
     return found
 
 

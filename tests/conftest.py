@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from tests.servers import Server, ServerName, migrate
 
 _running: list[Server] = []
+
+# No timed assertions: how long an example takes says something about the machine. The first text
+# on a new one costs seconds, because Hypothesis makes its table of characters then.
+hypothesis_settings.register_profile(
+    "voicews", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("voicews")
 
 
 class Serve(Protocol):

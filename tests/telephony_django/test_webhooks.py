@@ -69,7 +69,8 @@ def test_a_megabyte_is_too_much(phone_server: Server) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     name=st.sampled_from(ASKING),

@@ -206,7 +206,7 @@ class VoiceConsumer(AsyncWebsocketConsumer):
             await receive()  # websocket.connect
             if await self._open():
                 self._serving = asyncio.current_task()
-                code = await self._receive_messages(receive)
+                code = await self._receive_messages(asgi.complete_receive(receive))
         except asyncio.CancelledError:
             if not self._aborted or self._serving is None:
                 raise

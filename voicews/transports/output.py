@@ -195,13 +195,22 @@ class OutputTransport(FrameProcessor):
             check_sample_rate(frame.sample_rate)
             mix_channels(b"", frame.num_channels, self._channels)
             self._known_format = (frame.sample_rate, frame.num_channels)
-        if len(frame.audio) % (BYTES_PER_SAMPLE * frame.num_channels):
+        size = len(frame.audio)
+        if size % (BYTES_PER_SAMPLE * frame.num_channels):
             check_whole_frames(frame.audio, frame.num_channels)
-        if not frame.audio:
+        if not size:
             return
-        self._queued_bytes += len(frame.audio)
+        if not self._queue and self._writer is not None and size <= self._chunk_bytes(frame):
+            # The steady stream of a real-time source: no need to pass through the queue.
+            assert self._loop is not None
+            now = self._loop.time()
+            if self._pacer.due_at() <= now:
+                self._send_chunk(frame, frame.audio, now)
+                self._schedule()
+                return
+        self._queued_bytes += size
         if self._queued_bytes > MAX_QUEUED_BYTES:
-            self._queued_bytes -= len(frame.audio)
+            self._queued_bytes -= size
             self.push_error(f"more than {MAX_QUEUED_BYTES} bytes of audio wait to be played")
             return
         self._queue.append(frame)
@@ -302,7 +311,7 @@ class OutputTransport(FrameProcessor):
         while self._queue and self._writer is not None:
             frame = self._queue[0]
             if type(frame) is OutputAudioRawFrame:
-                if pacer.playhead - pacer.lead_secs > now:
+                if pacer.due_at() > now:
                     break
                 self._send_next_chunk(frame, now)
             elif isinstance(frame, MarkFrame):
@@ -336,9 +345,13 @@ class OutputTransport(FrameProcessor):
         self._queue.appendleft(frame)
         self._queued_bytes += len(tones)
 
+    def _chunk_bytes(self, frame: OutputAudioRawFrame) -> int:
+        per_10_ms = frame.sample_rate // 100 * BYTES_PER_SAMPLE * frame.num_channels
+        return per_10_ms * self._params.audio_out_10ms_chunks
+
     def _send_next_chunk(self, frame: OutputAudioRawFrame, now: float) -> None:
-        pcm, rate, channels = frame.audio, frame.sample_rate, frame.num_channels
-        size = rate // 100 * self._params.audio_out_10ms_chunks * BYTES_PER_SAMPLE * channels
+        pcm = frame.audio
+        size = self._chunk_bytes(frame)
         if len(pcm) > size:
             start = self._head_offset
             self._head_offset += size
@@ -350,8 +363,12 @@ class OutputTransport(FrameProcessor):
         else:
             self._queue.popleft()
             self._queued_bytes -= len(pcm)
-        if rate != self._rate or channels != self._channels:
-            pcm = self._convert(pcm, rate, channels)
+        self._send_chunk(frame, pcm, now)
+
+    def _send_chunk(self, frame: OutputAudioRawFrame, pcm: bytes, now: float) -> None:
+        """Send a piece of `frame`."""
+        if frame.sample_rate != self._rate or frame.num_channels != self._channels:
+            pcm = self._convert(pcm, frame.sample_rate, frame.num_channels)
         if self._reshapes:
             self._send_audio(pcm, now)
         elif pcm:

@@ -5,28 +5,25 @@ messages of 20 ms, 50 a second each way. Nobody resamples. Ours begins as a real
 webhook asks for the socket, and the upgrade is signed too. The rest is as in browser_calls.
 """
 
-import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks import load
 from tests.benchmarks.browser_calls import (
     BARE,
+    BUDGET_OF_BARE_ECHO,
     BUDGET_OF_PIPECAT,
     OURS,
     PIPECAT,
-    SPREAD,
-    TOGETHER,
     Peer,
-    Row,
     measure,
     on_load_core,
     print_conditions,
     print_results,
+    print_verdicts,
     read_options,
-    verdict,
 )
 from tests.benchmarks.server_process import Server
 from tests.interop.environment import PIPECAT_PYTHON, pipecat_environ
@@ -34,6 +31,7 @@ from voicews.telephony import Twilio
 from voicews.testing import TwilioCall, account_options
 
 PAIRS = ((OURS, PIPECAT), (OURS, BARE), (PIPECAT, BARE))
+BUDGETS = ((OURS, PIPECAT, BUDGET_OF_PIPECAT), (OURS, BARE, BUDGET_OF_BARE_ECHO))
 # Where Twilio believes our server to be: signatures cover it.
 PUBLIC_URL = "https://voice.test"
 TWILIO = Twilio(public_url=PUBLIC_URL, **account_options("twilio"))
@@ -87,22 +85,14 @@ PEERS = (
 )
 
 
-def _print_verdicts(rows: Mapping[str, Row]) -> None:
-    cpu = {name: row.talks[TOGETHER].cpu_per_call_second for name, row in rows.items()}
-    if OURS in cpu and PIPECAT in cpu:
-        print("\nbudget, for messages that arrive together")
-        ratio = cpu[OURS] / cpu[PIPECAT]
-        print(verdict(f"CPU, {OURS} / {PIPECAT}", ratio, BUDGET_OF_PIPECAT))
-
-
 def main() -> None:
     options = read_options(__doc__)
     with on_load_core():
         print_conditions(options, "8 kHz mu-law as Twilio sends it")
-        rows = asyncio.run(measure(PEERS, options, idle_calls=0))
-    if rows:
-        print_results(rows, PAIRS, (TOGETHER, SPREAD))
-        _print_verdicts(rows)
+        rows = load.run(measure(PEERS, options))
+        if not options.profile:
+            print_results(rows, PAIRS)
+            print_verdicts(rows, BUDGETS)
 
 
 if __name__ == "__main__":

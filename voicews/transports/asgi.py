@@ -81,7 +81,7 @@ class UvicornSend:
         protocol = self._protocol
         if (
             message["type"] != "websocket.send"
-            or protocol.disconnected
+            or protocol.transport.is_closing()
             or protocol.close_sent
             or not protocol.writable.is_set()
             or not self._can_frame()

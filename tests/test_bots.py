@@ -9,7 +9,6 @@ import pytest
 
 from tests.audio.signals import fan_noise, pcm, samples, speech
 from tests.fakes import FakeSocket, FrameListSerializer, Tap, current_loop, settle, virtual_time
-from voicews import bots
 from voicews.audio.pcm import Pcm
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import wrap_wav
@@ -29,7 +28,7 @@ from voicews.frames import (
     OutputAudioRawFrame,
     OutputTransportMessageUrgentFrame,
 )
-from voicews.pipeline import Pipeline, PipelineTask, RTVIProcessor
+from voicews.pipeline import Pipeline, PipelineTask, RTVIProcessor, lanes
 from voicews.transports import WebsocketServerTransport
 
 RATE = 24000
@@ -421,7 +420,7 @@ class TestAudio:
     async def test_one_that_is_too_slow_loses_the_oldest(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(bots, "MAX_WAITING_CALLS", 10)
+        monkeypatch.setattr(lanes, "MAX_WAITING_CALLS", 10)
         heard: list[int] = []
 
         class Slow(Bot):
@@ -678,6 +677,79 @@ class TestEnd:
         assert call.socket.closed == [(1000, "that was all")]
         await call.finish()
         assert ended == ["that was all"]
+
+    @pytest.mark.parametrize("kind", ["plain", "async", "wrapped", "failing", "giving up"])
+    @virtual_time
+    async def test_hang_up_in_a_request_answers_it_first(self, kind: str) -> None:
+        class Plain(Bot):
+            def on_message(self, message: ClientMessageFrame) -> Any:
+                self.hang_up("as you wish")
+                return "bye"
+
+        class Async(Bot):
+            async def on_message(self, message: ClientMessageFrame) -> Any:
+                await asyncio.create_task(self.say_goodbye())
+                return "bye"
+
+            async def say_goodbye(self) -> None:
+                self.hang_up("as you wish")
+                await self.play(seconds(0.5))
+
+        class Wrapped(Async):
+            on_message = _decorated(Async.on_message)
+
+        class Failing(Bot):
+            def on_message(self, message: ClientMessageFrame) -> Any:
+                self.hang_up("as you wish")
+                raise ValueError("secret")
+
+        class GivingUp(Bot):
+            async def on_message(self, message: ClientMessageFrame) -> Any:
+                self.hang_up("as you wish")
+                raise asyncio.CancelledError
+
+        bots: dict[str, type[Bot]] = {
+            "plain": Plain,
+            "async": Async,
+            "wrapped": Wrapped,
+            "failing": Failing,
+            "giving up": GivingUp,
+        }
+        call = await Call(bots[kind]()).hello()
+        await call.rtvi("client-message", {"t": "end"})
+        assert await call.task.wait() == "as you wish"
+        await call.transport.wait_closed()
+        refused = kind in ("failing", "giving up")
+        assert call.messages("server-response") == [{"t": "end", "d": "bye"}] * (not refused)
+        assert len(call.messages("error-response")) == refused
+        assert call.socket.closed == [(1000, "as you wish")]
+        assert call.secs() == pytest.approx(0.5 if kind in ("async", "wrapped") else 0)
+        await call.finish()
+
+    @virtual_time
+    async def test_a_request_holds_up_no_other_end(self) -> None:
+        """Nor does one that is answered, whatever goes on in its name."""
+        others: list[Bot] = []
+
+        class Ending(Bot):
+            async def on_message(self, message: ClientMessageFrame) -> Any:
+                if message.data == "others":
+                    others[0].hang_up("your turn")
+                    await asyncio.sleep(3600)
+                asyncio.get_running_loop().call_later(1, self.hang_up, "my turn")
+                return "soon"
+
+        mine, other = Ending(), Bot()
+        others.append(other)
+        call, other_call = await Call(mine).hello(), await Call(other).hello()
+        await call.rtvi("client-message", {"t": "end"})
+        await asyncio.sleep(0.5)
+        await call.rtvi("client-message", {"t": "end", "d": "others"})
+        assert await other_call.task.wait() == "your turn"
+        assert call.messages("server-response") == [{"t": "end", "d": "soon"}]
+        assert await call.task.wait() == "my turn"
+        await call.finish()
+        await other_call.finish()
 
     @virtual_time
     async def test_the_client_leaves(self) -> None:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
@@ -48,6 +47,7 @@ from voicews.frames import (
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
+from voicews.pipeline.lanes import Lane
 from voicews.pipeline.pipeline import Pipeline
 from voicews.pipeline.processor import FrameProcessor
 from voicews.pipeline.rtvi import RTVIProcessor
@@ -65,14 +65,6 @@ class PhoneLine(Protocol):
     """What a bot can have its call's telephony company do."""
 
     async def transfer(self, number: str) -> None: ...
-
-
-logger = logging.getLogger(__name__)
-
-#: Calls of one kind of handler that may wait: a minute of 20 ms audio. Beyond it the oldest goes.
-MAX_WAITING_CALLS = 3000
-#: A handler that was cancelled gets so long (seconds) to give in; the end goes on without it then.
-HANDLER_STOP_TIMEOUT_SECS = 2.0
 
 
 class Playback:
@@ -104,58 +96,31 @@ class Playback:
             self._done.set_result(None)
 
 
-class _Lane:
-    """Runs the async handlers of one kind, one after the other."""
+class _Answer:
+    """The answer to one message; an end that its handler asks for comes after it."""
 
-    def __init__(self, bot: FrameProcessor) -> None:
-        self._bot = bot
-        self._dropped = 0
-        self._closed = False
-        self._waiting: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
-        self._running: asyncio.Task[None] | None = None
+    def __init__(self, bot: Bot, message: ClientMessageFrame) -> None:
+        self.bot = bot
+        self.is_given = False
+        self.end: EndRequestFrame | None = None
+        self._message = message
 
-    def put(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        if self._closed:
-            return
-        if len(self._waiting) >= MAX_WAITING_CALLS:
-            self._waiting.popleft()
-            if self._dropped % 500 == 0:
-                logger.warning(
-                    "call %s: %s is too slow in %s", self._bot.call_id, self._bot.name, name
-                )
-            self._dropped += 1
-        self._waiting.append((name, run))
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+    def give(self, data: Any = None, *, error: str | None = None) -> None:
+        self.is_given = True
+        response = ServerResponseFrame(self._message, data, error)
+        self.bot.push_frame(response, Direction.UPSTREAM)
+        if self.end is not None:
+            self.bot.push_frame(self.end, Direction.UPSTREAM)
 
-    def cancel_current(self) -> None:
-        """Cancel the handler that runs, unless it is that handler who asks."""
-        if self._running is not None and self._running is not asyncio.current_task():
-            self._running.cancel()
+    def refuse(self, error: BaseException) -> None:
+        """Answer for a handler that failed."""
+        self.give(error="the bot failed to answer")
+        if isinstance(error, Exception):
+            self.bot.report_exception(error, "in on_message")
 
-    def close(self) -> None:
-        """Begin nothing more."""
-        self._closed = True
-        self._waiting.clear()
-        self.cancel_current()
 
-    async def stop(self) -> None:
-        self.close()
-        if self._worker is not None:
-            await asyncio.wait([self._worker], timeout=HANDLER_STOP_TIMEOUT_SECS)
-
-    async def _work(self) -> None:
-        while self._waiting:
-            name, run = self._waiting.popleft()
-            self._running = asyncio.ensure_future(run())
-            await asyncio.wait([self._running])
-            if not self._running.cancelled():
-                error = self._running.exception()
-                if error is not None:
-                    self._bot.report_exception(error, f"in {name}")
-            self._running = None
-        self._worker = None
+#: What the handler that runs, and whatever it starts, is about to answer.
+_answer: ContextVar[_Answer | None] = ContextVar("voicews_answer", default=None)
 
 
 class Bot(FrameProcessor):
@@ -186,9 +151,9 @@ class Bot(FrameProcessor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns = _Lane(self)
-        self._events = _Lane(self)
-        self._audio = _Lane(self)
+        self._turns = Lane(self)
+        self._events = Lane(self)
+        self._audio = Lane(self)
         self._playbacks: dict[str, Playback] = {}
         self._names = itertools.count()
         self._started = False
@@ -325,8 +290,16 @@ class Bot(FrameProcessor):
         )
 
     def hang_up(self, reason: str = "bot ended the call") -> None:
-        """End the call when everything that was said has been played."""
-        self.push_frame(EndRequestFrame(reason), Direction.UPSTREAM)
+        """End the call when everything that was said has been played.
+
+        Where `on_message` asks for it, its answer leaves first.
+        """
+        request = EndRequestFrame(reason)
+        answer = _answer.get()
+        if answer is not None and answer.bot is self and not answer.is_given:
+            answer.end = answer.end or request
+        else:
+            self.push_frame(request, Direction.UPSTREAM)
 
     def send_dtmf(self, digits: str) -> None:
         """Press keys of the telephone, after what is being said: any of `0123456789*#ABCD`.
@@ -390,13 +363,13 @@ class Bot(FrameProcessor):
         """The call goes on in another process: its end here is not the call's."""
         self._moves_on = True
 
-    def _call(self, lane: _Lane, handler: Callable[..., Any], *args: Any) -> None:
+    def _call(self, lane: Lane, handler: Callable[..., Any], *args: Any) -> None:
         if inspect.iscoroutinefunction(handler):
             lane.put(handler.__name__, lambda: handler(*args))
         else:
             self._call_plain(lane, handler, *args)
 
-    def _call_plain(self, lane: _Lane, handler: Callable[..., Any], *args: Any) -> None:
+    def _call_plain(self, lane: Lane, handler: Callable[..., Any], *args: Any) -> None:
         result = handler(*args)
         # It may be the wrapper that a decorator put around an async one.
         if result is not None and inspect.isawaitable(result):
@@ -470,20 +443,24 @@ class Bot(FrameProcessor):
         return False
 
     def _on_message(self, frame: ClientMessageFrame) -> bool:
+        answer = _Answer(self, frame)
         if not _overrides(self, "on_message"):
-            self._respond(frame, error="this bot takes no messages")
+            answer.give(error="this bot takes no messages")
         elif inspect.iscoroutinefunction(self.on_message):
-            self._events.put("on_message", lambda: self._answer(frame, self.on_message(frame)))
+            self._events.put("on_message", lambda: _give_later(answer, self.on_message(frame)))
         else:
+            token = _answer.set(answer)
             try:
                 data = self.on_message(frame)
             except Exception as error:  # noqa: BLE001 - the client waits for an answer
-                self._refuse(frame, error)
-                return False
-            if inspect.isawaitable(data):
-                self._events.put("on_message", lambda: self._answer(frame, data))
+                answer.refuse(error)
             else:
-                self._respond(frame, data=data)
+                if inspect.isawaitable(data):
+                    self._events.put("on_message", lambda: _give_later(answer, data))
+                else:
+                    answer.give(data)
+            finally:
+                _answer.reset(token)
         return False
 
     def _on_app_message(self, frame: InputTransportMessageFrame) -> bool:
@@ -500,20 +477,16 @@ class Bot(FrameProcessor):
                 lane.close()
         return True
 
-    async def _answer(self, message: ClientMessageFrame, answer: Awaitable[Any]) -> None:
-        try:
-            self._respond(message, data=await answer)
-        except Exception as error:  # noqa: BLE001 - the client waits for an answer
-            self._refuse(message, error)
 
-    def _refuse(self, message: ClientMessageFrame, error: Exception) -> None:
-        self._respond(message, error="the bot failed to answer")
-        self.report_exception(error, "in on_message")
-
-    def _respond(
-        self, message: ClientMessageFrame, *, data: Any = None, error: str | None = None
-    ) -> None:
-        self.push_frame(ServerResponseFrame(message, data, error), Direction.UPSTREAM)
+async def _give_later(answer: _Answer, data: Awaitable[Any]) -> None:
+    _answer.set(answer)  # this is a task, with a context of its own
+    try:
+        answer.give(await data)
+    except asyncio.CancelledError as error:
+        answer.refuse(error)
+        raise
+    except Exception as error:  # noqa: BLE001 - the client waits for an answer
+        answer.refuse(error)
 
 
 def _overrides(bot: Bot, handler: str) -> bool:

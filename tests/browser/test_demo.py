@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.chromium import MISSING_MICROPHONE, REFUSED_MICROPHONE, microphone
 from tests.browser.conftest import SETTINGS, Complaints, OpenPage
@@ -144,6 +145,31 @@ def test_the_echo_returns_what_was_said(open_demo: OpenDemo, each_site: Server) 
     underruns = page.stats()["underruns"]
     expect(page.figure("gaps")).to_contain_text(f"{underruns} (")
     assert underruns >= len(recording.times("underrun"))
+
+
+def test_what_waits_for_the_call_makes_it_late_only_if_it_was_said(
+    open_demo: OpenDemo, site: Server, sounds: Path
+) -> None:
+    parts = [part for hz in BURSTS_HZ for part in (tone(hz, BURST_SECS), silence(BURST_PAUSE_SECS))]
+    delays = {}
+    for before in (0.0, 2.5):
+        path = write_microphone(sounds / f"after-{before}.wav", silence(before), *parts * 10)
+        page = open_demo(site, *microphone(path, repeat=False))
+        # The microphone is on while the server takes its time to answer.
+        page.page.route("**/voice/connect/", _after_a_second)
+        page.call("echo")
+        page.calls.record(7)
+        delays[before] = min(
+            echo.start - said.start for said, echo in calm_echoes(page.calls.read())
+        )
+    print({before: f"{1000 * delay:.0f} ms" for before, delay in delays.items()})
+    assert delays[2.5] < 0.3
+    assert delays[0.0] - delays[2.5] > 0.2
+
+
+def _after_a_second(route: Route) -> None:
+    time.sleep(1)
+    route.continue_()
 
 
 def test_the_parrot_repeats_and_falls_silent_when_talked_over(

@@ -4,6 +4,10 @@
 
 /** The queue and the socket's own buffer hold at most this much together, in halves. */
 const MAX_WAITING_MS = 500;
+/** Quieter than this is nobody's voice: -50 dBFS, as for the server's voice activity detection. */
+const SILENCE_LEVEL = 10 ** (-50 / 20);
+/** So much silence is kept before what was said: voices begin softly. */
+const ONSET_MS = 60;
 
 /**
  * @typedef {object} Outlet
@@ -12,11 +16,11 @@ const MAX_WAITING_MS = 500;
  */
 
 export class MicQueue {
-  /** Audio that was never sent, milliseconds. */
+  /** Audio that was never sent, milliseconds; silence before the first word does not count. */
   droppedMs = 0;
   /** The same in bytes of PCM. */
   droppedBytes = 0;
-  /** @type {Uint8Array[]} */
+  /** @type {{ pcm: Uint8Array, isSilent: boolean }[]} */
   #frames = [];
   #bytes = 0;
   #bytesPerMs;
@@ -32,12 +36,14 @@ export class MicQueue {
 
   /**
    * @param {Uint8Array} pcm
+   * @param {number} level RMS, 0 to 1
    * @param {Outlet | null} outlet null while there is no socket that is ready
    */
-  push(pcm, outlet) {
-    this.#frames.push(pcm);
+  push(pcm, level, outlet) {
+    this.#frames.push({ pcm, isSilent: level < SILENCE_LEVEL });
     this.#bytes += pcm.length;
     this.drain(outlet);
+    if (!outlet) this.#forgetSilence();
     const limit = outlet ? MAX_WAITING_MS / 2 : MAX_WAITING_MS;
     while (this.waitingMs > limit) this.#drop();
   }
@@ -54,10 +60,15 @@ export class MicQueue {
     }
   }
 
-  /** Forgets what waits, without counting it as lost. */
-  clear() {
-    this.#frames = [];
-    this.#bytes = 0;
+  /**
+   * What waits is sent in a burst, and a bot that passes on what it hears stays late by that for the
+   * whole call: so nothing waits but what somebody said.
+   */
+  #forgetSilence() {
+    const spoken = this.#frames.findIndex(({ isSilent }) => !isSilent);
+    const silent = this.#frames.slice(0, spoken < 0 ? undefined : spoken);
+    let silence = silent.reduce((bytes, { pcm }) => bytes + pcm.length, 0);
+    while (silence > ONSET_MS * this.#bytesPerMs) silence -= this.#shift().length;
   }
 
   #drop() {
@@ -67,8 +78,8 @@ export class MicQueue {
   }
 
   #shift() {
-    const frame = /** @type {Uint8Array} */ (this.#frames.shift());
-    this.#bytes -= frame.length;
-    return frame;
+    const { pcm } = /** @type {{ pcm: Uint8Array }} */ (this.#frames.shift());
+    this.#bytes -= pcm.length;
+    return pcm;
   }
 }

@@ -360,17 +360,20 @@ export class WebSocketTransport {
    * @param {number} level
    */
   #onMicFrame(pcm, level) {
-    this.#queueAudio(new Uint8Array(pcm));
+    this.#queueAudio(new Uint8Array(pcm), level);
     this.#handlers?.onLocalLevel(level);
   }
 
-  /** @param {Uint8Array} pcm */
-  #queueAudio(pcm) {
+  /**
+   * @param {Uint8Array} pcm
+   * @param {number} [level] RMS; what a page sends by itself is never taken for silence
+   */
+  #queueAudio(pcm, level = 1) {
     if (pcm.length === 0 || pcm.length % 2 !== 0) {
       this.#countBad(pcm.length);
       return;
     }
-    this.#micQueue.push(pcm, this.#outlet());
+    this.#micQueue.push(pcm, level, this.#outlet());
   }
 
   /** @returns {import("./mic-queue.js").Outlet | null} */

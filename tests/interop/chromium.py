@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tests.interop.environment import BUNDLE, PAGE_DIR
 
@@ -14,8 +14,8 @@ TEST_PAGE = "/interop/"
 
 
 @contextmanager
-def chromium_page(microphone: Path) -> Iterator[Page]:
-    """A blank page in a browser of its own, whose microphone repeats a WAV file."""
+def chromium(microphone: Path) -> Iterator[Browser]:
+    """A browser whose microphone repeats a WAV file."""
     program = shutil.which("chromium")
     if program is None:
         pytest.fail("chromium was not found; run: make setup-test")
@@ -36,7 +36,7 @@ def chromium_page(microphone: Path) -> Iterator[Page]:
             ],
         )
         try:
-            yield browser.new_page()
+            yield browser
         finally:
             browser.close()
 

@@ -1,20 +1,21 @@
 """Fixtures of the interoperability tests."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
-from tests.conftest import Serve
-from tests.interop.chromium import chromium_page
+from tests.conftest import Serve, serving
+from tests.interop.chromium import chromium
 from tests.interop.environment import PIPECAT_PYTHON
 from tests.interop.peers import VoiceServer, pipecat_server
 from tests.interop.signals import tone, write_wav
-from tests.servers import Server, ServerName
+from tests.servers import Server
 
 FREQUENCY = 440.0
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.interop.settings"}
+CONNECT_PATH = "/voice/connect/"
 
 
 @pytest.fixture(scope="session")
@@ -24,66 +25,76 @@ def pipecat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VoiceServer]:
         yield server
 
 
-def _voicews(serve: Serve, program: str) -> VoiceServer:
-    server = serve(
-        next(name for name in get_args(ServerName) if name == program),
-        environment={"DJANGO_SETTINGS_MODULE": "tests.interop.settings"},
-    )
-    return VoiceServer(server.origin, "/voice/connect/")
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Serve]:
+    """As ``serve``, for servers that all tests share: Pipecat's need seconds to start."""
+    with serving(tmp_path_factory, migrated_database) as start:
+        yield start
 
 
-@pytest.fixture(params=["uvicorn", "daphne"])
-def voicews(request: pytest.FixtureRequest, serve: Serve) -> VoiceServer:
-    """The demo project with an echo bot, under each server."""
-    return _voicews(serve, request.param)
+@pytest.fixture(scope="session")
+def uvicorn(start: Serve) -> Server:
+    """The demo project with an echo bot under uvicorn."""
+    return start("uvicorn", environment=SETTINGS)
 
 
-@pytest.fixture
-def django_pipecat(serve: Serve) -> Server:
+@pytest.fixture(scope="session")
+def daphne(start: Serve) -> Server:
+    """The same under Daphne."""
+    return start("daphne", environment=SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def django_pipecat(start: Serve) -> Server:
     """The demo project with bots that are Pipecat pipelines."""
     if not PIPECAT_PYTHON.exists():
         pytest.fail(f"{PIPECAT_PYTHON} was not found; run: make setup-test")
-    return serve(
+    return start(
         environment={"DJANGO_SETTINGS_MODULE": "tests.interop.pipecat_settings"},
         python=PIPECAT_PYTHON,
     )
 
 
-def project_before(remote: VoiceServer, serve: Serve) -> Server:
+def project_before(remote: VoiceServer, start: Serve) -> Server:
     """The demo project with a bridge to a remote server."""
-    return serve(
-        environment={
-            "DJANGO_SETTINGS_MODULE": "tests.interop.settings",
-            "REMOTE_BOT_URL": remote.origin.replace("http", "ws", 1) + "/ws",
-        }
-    )
+    remote_url = remote.origin.replace("http", "ws", 1) + "/ws"
+    return start(environment={**SETTINGS, "REMOTE_BOT_URL": remote_url})
 
 
-@pytest.fixture
-def bridge(pipecat: VoiceServer, serve: Serve) -> Server:
+@pytest.fixture(scope="session")
+def bridge(pipecat: VoiceServer, start: Serve) -> Server:
     """The demo project with a bridge to Pipecat's own server."""
-    return project_before(pipecat, serve)
+    return project_before(pipecat, start)
 
 
-@pytest.fixture(params=["uvicorn", "daphne", "pipecat", "pipecat in voicews", "bridge to pipecat"])
-def voice_server(request: pytest.FixtureRequest, serve: Serve) -> VoiceServer:
+@pytest.fixture(params=["uvicorn", "daphne"])
+def voicews(request: pytest.FixtureRequest) -> VoiceServer:
+    """The demo project with an echo bot, under each server."""
+    server: Server = request.getfixturevalue(request.param)
+    return VoiceServer(server.origin, CONNECT_PATH)
+
+
+@pytest.fixture(params=["uvicorn", "daphne", "pipecat", "django_pipecat", "bridge"])
+def voice_server(request: pytest.FixtureRequest) -> VoiceServer:
     """What ``voicews`` is, Pipecat's server, which must pass the same tests, and both together."""
-    both = {"pipecat in voicews": "django_pipecat", "bridge to pipecat": "bridge"}
-    if request.param in both:
-        server: Server = request.getfixturevalue(both[request.param])
-        return VoiceServer(server.origin, "/voice/connect/")
-    if request.param == "pipecat":
-        pipecat: VoiceServer = request.getfixturevalue("pipecat")
-        return pipecat
-    return _voicews(serve, request.param)
+    server: Server | VoiceServer = request.getfixturevalue(request.param)
+    return server if isinstance(server, VoiceServer) else VoiceServer(server.origin, CONNECT_PATH)
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    """A page in Chromium whose microphone hears a tone of ``FREQUENCY``."""
-    microphone = tmp_path / "microphone.wav"
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium whose microphone hears a tone of ``FREQUENCY``."""
+    microphone = tmp_path_factory.mktemp("microphone") / "tone.wav"
     # Bursts, because the browser takes an endless tone for noise and suppresses it.
     burst, pause = tone(FREQUENCY, 0.6, 48000), bytes(48000 * 2 * 4 // 10)
     write_wav(microphone, (burst + pause) * 4, 48000)
-    with chromium_page(microphone) as page:
-        yield page
+    # Not longer than a module: while it runs, no test can have an event loop of its own.
+    with chromium(microphone) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page in a profile of its own."""
+    with browser.new_context() as context:
+        yield context.new_page()

@@ -20,7 +20,13 @@ PIPECAT_PYTHON = PIPECAT_VENV / "bin" / "python"
 REQUIREMENTS = INTEROP_DIR / "requirements.txt"
 PROJECT = REPOSITORY_DIR / "pyproject.toml"
 # What the demo project and the tests that run in there need on top.
-PROJECT_REQUIREMENTS = ("dj-database-url", "pytest", "pytest-asyncio", "pytest-django")
+PROJECT_REQUIREMENTS = (
+    "dj-database-url",
+    "hypothesis",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-django",
+)
 PAGE_DIR = INTEROP_DIR / "page"
 BUNDLE = INTEROP_DIR / "build" / "pipecat.js"
 BUNDLE_SOURCES = (
@@ -56,7 +62,7 @@ def install_pipecat() -> None:
 def install_voicews() -> None:
     """Install this repository into ``.venv-pipecat``, without touching what is pinned there."""
     marker = PIPECAT_VENV / ".voicews"
-    digest = _digest((REQUIREMENTS, PROJECT))
+    digest = _digest((REQUIREMENTS, PROJECT, Path(__file__)))
     if _is_current(marker, digest):
         return
     print(f"installing voicews into {PIPECAT_VENV.name}", flush=True)

@@ -80,7 +80,7 @@ class Speaker(PipecatBot):
             failing.cancel()
             running.cancel()
             await asyncio.wait([running])
-            print("events:", *events, flush=True)
+            print(f"events of {self.call_id}:", *events, flush=True)
 
     async def _say(self, worker: Any, secs: float) -> None:
         """All at once, as a fast speech synthesis delivers it."""

@@ -27,13 +27,14 @@ def call(django_pipecat: Server) -> Iterator[Call]:
         yield Call(sockets, answer["ws_url"], answer["token"])
 
 
-def events_in(server: Server) -> list[str]:
-    """The events that the bot has seen, once it has ended."""
+def events_of(call: Call, server: Server) -> list[str]:
+    """The events that the call's bot has seen, once it has ended."""
+    session = call.ready["data"]["voicews"]["session"]
     deadline = time.monotonic() + TIMEOUT_SECS
     while time.monotonic() < deadline:
         for line in server.log.read_text().splitlines():
-            if line.startswith("events:"):
-                return line.split()[1:]
+            if line.startswith(f"events of {session}:"):
+                return line.split()[3:]
         time.sleep(0.05)
     pytest.fail("the bot did not end")
 
@@ -83,7 +84,7 @@ def test_when_the_pipeline_ends_the_rest_is_heard_and_the_call_ends(call: Call) 
 def test_disconnect_bot_ends_the_call(call: Call, django_pipecat: Server) -> None:
     call.send(type="disconnect-bot", id="d")
     assert call.until_closed() == 1000
-    assert "on_client_disconnected" not in events_in(django_pipecat)
+    assert "on_client_disconnected" not in events_of(call, django_pipecat)
 
 
 def test_a_bot_that_fails_ends_the_call_and_says_so(call: Call, django_pipecat: Server) -> None:
@@ -96,7 +97,7 @@ def test_a_bot_that_fails_ends_the_call_and_says_so(call: Call, django_pipecat: 
 def test_a_client_that_hangs_up_ends_the_pipeline(call: Call, django_pipecat: Server) -> None:
     assert call.ask("nothing") == ["on_client_connected", "on_client_ready"]
     call.socket.close(1000)
-    assert events_in(django_pipecat)[-1] == "on_client_disconnected"
+    assert events_of(call, django_pipecat)[-1] == "on_client_disconnected"
 
 
 def test_a_client_that_comes_back_goes_on_with_the_same_pipeline(
@@ -119,7 +120,7 @@ def test_a_client_that_comes_back_goes_on_with_the_same_pipeline(
     events = ["on_client_connected", "on_client_ready", "on_client_reconnected"]
     assert again.ask("nothing") == events
     again.lose()
-    assert events_in(django_pipecat) == [*events, "on_client_disconnected"]
+    assert events_of(call, django_pipecat) == [*events, "on_client_disconnected"]
 
 
 def test_a_client_is_replaced_by_another_one(call: Call) -> None:

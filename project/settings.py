@@ -6,6 +6,8 @@ from typing import Any
 
 import dj_database_url
 
+from voicews.telephony import PROVIDERS
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Published, so good for a demo only: the system check voicews.W006 says so when DEBUG is off.
@@ -54,35 +56,23 @@ def channel_layer(redis_url: str) -> dict[str, Any]:
     }
 
 
-#: What each telephony provider needs or takes; TWILIO_ACCOUNT_SID and so on in the environment.
-PROVIDER_OPTIONS = {
-    "twilio": "account_sid auth_token api_key api_secret shared_key api_url",
-    "telnyx": "api_key public_key connection_id codec api_url",
-    "plivo": "auth_id auth_token main_auth_token content_type api_url",
-    "exotel": "username password account_sid api_key api_token api_url",
-    "vonage": "signature_secret application_id private_key api_key api_url",
-    "genesys": "api_key client_secret",
-}
-
-
 def providers() -> dict[str, dict[str, Any]]:
-    """The telephony providers of which the environment knows anything.
+    """The telephony providers whose options are in the environment: TWILIO_ACCOUNT_SID and so on.
 
     While DEBUG is on, `SIMULATED_PROVIDERS`, the URL of a stand-in for their APIs, switches the
     others on with the test accounts that `manage.py voicews_call` calls from.
     """
     found: dict[str, dict[str, Any]] = {}
-    for provider, options in PROVIDER_OPTIONS.items():
-        for option in options.split():
-            value = os.environ.get(f"{provider}_{option}".upper())
-            if value:
-                found.setdefault(provider, {})[option] = value
+    for name, provider in PROVIDERS.items():
+        for option in provider.options():
+            if value := os.environ.get(f"{name}_{option.name}".upper()):
+                found.setdefault(name, {})[option.name] = value
     api_url = os.environ.get("SIMULATED_PROVIDERS")
     if DEBUG and api_url:
         from voicews.testing import account_options
 
-        for provider in PROVIDER_OPTIONS.keys() - found.keys():
-            found[provider] = account_options(provider, api_url)
+        for name in PROVIDERS.keys() - found.keys():
+            found[name] = account_options(name, api_url)
     return found
 
 

@@ -16,6 +16,8 @@ from voicews.exceptions import CallFailed, NotAllowed
 from voicews.models import PhoneNumber, VoiceSession
 from voicews.phone import store
 from voicews.phone.tokens import Purpose, check_phone_token, issue_phone_token
+from voicews.telephony import PROVIDERS, create_provider
+from voicews.testing import account_options
 
 SESSION = uuid.uuid4()
 BOTS = {"ivr": "project.bots.Ivr", "echo": "project.bots.Echo"}
@@ -69,8 +71,6 @@ def test_a_token_outlives_a_change_of_the_key() -> None:
         ([], "expected a dict"),
         ({"nobody": {}}, "expected providers of"),
         ({"twilio": None}, "expected a dict of options"),
-        ({"twilio": {"auth_token": b"secret"}}, "auth_token: expected a string"),
-        ({"twilio": {1: "secret"}}, "names of options"),
     ],
 )
 def test_settings_that_are_none(value: Any, problem: str) -> None:
@@ -86,7 +86,16 @@ def test_settings_that_are_none(value: Any, problem: str) -> None:
         ("wss://a.example", {"twilio": TWILIO}, ""),
         (None, {"twilio": TWILIO}, "PUBLIC_URL"),
         ("https://a.example", {"twilio": {"account_sid": "AC1"}}, "missing options auth_token"),
-        ("https://a.example", {"twilio": {**TWILIO, "auth_token": ""}}, "auth_token is missing"),
+        (
+            "https://a.example",
+            {"twilio": {**TWILIO, "auth_token": ""}},
+            "missing options auth_token",
+        ),
+        (
+            "https://a.example",
+            {"twilio": {**TWILIO, "auth_token": b"secret"}},
+            "auth_token: expected",
+        ),
         ("https://a.example", {"twilio": {**TWILIO, "tokn": "secret"}}, "unknown options tokn"),
     ],
 )
@@ -104,6 +113,17 @@ def test_a_package_that_is_missing_is_an_error() -> None:
     with override_settings(VOICEWS=voicews), mock.patch("importlib.util.find_spec") as find:
         find.return_value = None
         assert [message.id for message in check_providers()] == ["voicews.E006"]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_test_account_lacks_nothing(name: str) -> None:
+    options = PROVIDERS[name].options()
+    account = account_options(name)
+    assert set(account) == {one.name for one in options if one.is_required or one.needed_to}
+    if "api_url" in {one.name for one in options}:
+        account["api_url"] = "http://127.0.0.1:9"
+    assert account_options(name, "http://127.0.0.1:9") == account
+    assert create_provider(name, "https://a.example", account).name == name
 
 
 @pytest.mark.django_db

@@ -17,6 +17,7 @@ import pytest
 
 from tests.calls import hear_echo
 from tests.servers import ROOT, Server, free_port, server_environment
+from voicews.telephony import PROVIDERS
 
 
 def settings_with(**environment: str) -> dict[str, Any]:
@@ -74,6 +75,29 @@ def test_a_deployment() -> None:
     assert layer["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
     assert layer["CONFIG"] == {"hosts": ["redis://redis.example.com:6379/1"]}
     assert found["VOICEWS"]["PUBLIC_URL"] == "https://voice.example.com"
+
+
+def test_the_environment_switches_providers_on() -> None:
+    twilio = {"account_sid": "AC1", "auth_token": "hush"}
+    vonage = {"signature_secret": "hush", "sample_rate": "8000"}
+    found = settings_with(
+        TWILIO_ACCOUNT_SID="AC1",
+        TWILIO_AUTH_TOKEN="hush",
+        TWILIO_API_URL="",
+        VONAGE_SIGNATURE_SECRET="hush",
+        VONAGE_SAMPLE_RATE="8000",
+    )
+    assert found["VOICEWS"]["PROVIDERS"] == {"twilio": twilio, "vonage": vonage}
+
+
+def test_simulated_providers_are_for_a_demo_only() -> None:
+    environment = {"SIMULATED_PROVIDERS": "http://127.0.0.1:9", "TWILIO_ACCOUNT_SID": "AC1"}
+    found = settings_with(**environment)["VOICEWS"]["PROVIDERS"]
+    assert set(found) == set(PROVIDERS)
+    assert found["twilio"] == {"account_sid": "AC1"}
+    assert found["telnyx"]["api_url"] == "http://127.0.0.1:9"
+    found = settings_with(DEBUG="0", **environment)["VOICEWS"]["PROVIDERS"]
+    assert set(found) == {"twilio"}
 
 
 def test_nothing_is_open_without_debug() -> None:

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from tests.servers import ROOT, Server, free_port
 from voicews.conf import VoicewsSettings
+from voicews.telephony import PROVIDERS
 
 
 def snippets() -> dict[str, str]:
@@ -38,6 +39,21 @@ def test_every_setting_is_in_the_table() -> None:
     text = (ROOT / "README.md").read_text()
     table = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
     assert table == list(VoicewsSettings.__dataclass_fields__)
+
+
+def test_every_option_of_a_provider_is_in_its_row() -> None:
+    text = (ROOT / "README.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]*) \|", text, re.MULTILINE))
+    for name, provider in PROVIDERS.items():
+        required, _, others = rows[name].partition(";")
+        needed = re.match(r"([^(]*)\(to ([^)]*)\)", others) or ["", "", ""]
+        found = [(option, "") for option in re.findall(r"`(\w+)`", required)]
+        found += [(option, needed[2]) for option in re.findall(r"`(\w+)`", needed[1])]
+        found += [(option, "") for option in re.findall(r"`(\w+)`", others[len(needed[0]) :])]
+        assert found == [(option.name, option.needed_to) for option in provider.options()]
+        assert re.findall(r"`(\w+)`", required) == [
+            option.name for option in provider.options() if option.is_required
+        ]
 
 
 @pytest.fixture

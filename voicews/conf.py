@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from voicews.exceptions import ConfigurationError
 from voicews.policy import Policy
+from voicews.telephony import PROVIDERS
 
 T = TypeVar("T")
 
@@ -140,14 +141,10 @@ def _providers(value: object) -> Mapping[str, Mapping[str, Any]]:
 def _provider(name: object, entry: object) -> Mapping[str, Any]:
     if name not in PROVIDERS:
         raise ConfigurationError(f"expected providers of {', '.join(PROVIDERS)}, found {name!r}")
-    # Messages name options, never values: they are credentials.
+    # No message shows the entry: it has credentials. Its options are the provider's to judge, in
+    # voicews.checks and when it is made.
     if not isinstance(entry, Mapping):
         raise ConfigurationError(f"{name}: expected a dict of options")
-    for option, value in entry.items():
-        if not isinstance(option, str):
-            raise ConfigurationError(f"{name}: expected names of options as strings")
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ConfigurationError(f"{name}: {option}: expected a string or a number")
     return MappingProxyType(dict(entry))
 
 
@@ -161,9 +158,6 @@ def _key(default: Any, read: Callable[[object], Any]) -> Any:
 
 # The width of VoiceSession.bot.
 BOT_NAME_MAX_LENGTH = 100
-
-# As in voicews.telephony, which takes too long to import for a setting.
-PROVIDERS = ("twilio", "telnyx", "plivo", "exotel", "vonage", "genesys")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +194,8 @@ class VoicewsSettings:
     MAX_SESSIONS_PER_PROCESS: int | None = _key(None, _optional(_count))
     # How long running calls may go on after a SIGTERM; then they move to another process.
     DRAIN_TIMEOUT_SECS: float = _key(30.0, _seconds_or_none_at_all)
-    # Telephony providers that are switched on, each with its credentials and options, which are
-    # the fields of its class in voicews.telephony: {"twilio": {"account_sid": "...", ...}}.
+    # Telephony providers that are switched on, each with the options that its class in
+    # voicews.telephony declares: {"twilio": {"account_sid": "...", ...}}.
     # They reach this server at PUBLIC_URL, which their signatures cover.
     PROVIDERS: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({}), metadata={"read": _providers}

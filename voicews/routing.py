@@ -14,8 +14,8 @@ from typing import Any, cast
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
 
-from voicews.conf import PROVIDERS
 from voicews.readiness import lifespan, server_ready
+from voicews.telephony import PROVIDERS
 
 logger = logging.getLogger(__name__)
 

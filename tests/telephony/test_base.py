@@ -9,7 +9,7 @@ import pytest
 from tests.telephony.requests import PUBLIC_URL, request
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.telephony import TelephonySerializer
-from voicews.telephony import PROVIDERS, CallStatus, Request, create_provider
+from voicews.telephony import PROVIDERS, CallStatus, Request, Telnyx, Vonage, create_provider
 from voicews.telephony.base import plus_number
 from voicews.telephony.signatures import NonceMemory, same, with_and_without_port
 
@@ -28,8 +28,6 @@ def test_each_provider_is_made_of_settings(name: str) -> None:
     provider = create_provider(name, f"{PUBLIC_URL}/", OPTIONS[name])
     assert provider.name == name
     assert provider.public_url == PUBLIC_URL
-    assert "hush" not in repr(provider)
-    assert "aHVzaA" not in repr(provider)
     first, second = provider.new_serializer(), provider.new_serializer()
     assert isinstance(first, TelephonySerializer)
     assert first is not second
@@ -40,13 +38,70 @@ def test_each_provider_is_made_of_settings(name: str) -> None:
 def test_missing_and_unknown_options_are_named(name: str) -> None:
     for missing in OPTIONS[name]:
         rest = {key: value for key, value in OPTIONS[name].items() if key != missing}
-        with pytest.raises(ConfigurationError, match=f"missing options {missing.lower()}"):
-            create_provider(name, PUBLIC_URL, rest)
-        with pytest.raises(ConfigurationError, match=f"{missing.lower()} is missing"):
-            create_provider(name, PUBLIC_URL, {**OPTIONS[name], missing: ""})
-    for unknown in ("colour", "public_url", "_nonces"):
+        for without in (rest, {**rest, missing: ""}):
+            with pytest.raises(ConfigurationError, match=f"missing options {missing.lower()} "):
+                create_provider(name, PUBLIC_URL, without)
+    for unknown in ("colour", "public_url", "clock", "_nonces"):
         with pytest.raises(ConfigurationError, match=f"unknown options {unknown}"):
             create_provider(name, PUBLIC_URL, {**OPTIONS[name], unknown: "x"})
+
+
+def test_what_an_option_is() -> None:
+    codec = PROVIDERS["telnyx"].options()[3]
+    assert (codec.name, codec.type, codec.choices) == (
+        "codec",
+        str,
+        ("PCMU", "PCMA", "G722", "L16"),
+    )
+    assert not codec.is_required
+    for provider in PROVIDERS.values():
+        options = provider.options()
+        assert all(option.meaning for option in options)
+        required = [option.name.upper() for option in options if option.is_required]
+        assert required == list(OPTIONS[provider.name])
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_no_secret_is_shown(name: str) -> None:
+    secrets = {option.name: "aHVzaA==" for option in PROVIDERS[name].options() if option.is_secret}
+    api_key = {"api_key": "SK1"} if name == "twilio" else {}
+    provider = create_provider(name, PUBLIC_URL, {**OPTIONS[name], **api_key, **secrets})
+    assert "aHVzaA" not in repr(provider)
+
+
+def test_numbers_may_be_text() -> None:
+    genesys = {**OPTIONS["genesys"], "PACKET_SECS": "0.5"}
+    assert create_provider("genesys", PUBLIC_URL, genesys).new_serializer().packet_bytes == 8000
+    vonage = Vonage.from_options(PUBLIC_URL, {**OPTIONS["vonage"], "sample_rate": "8000"})
+    assert vonage.sample_rate == 8000
+    telnyx = Telnyx.from_options(PUBLIC_URL, {**OPTIONS["telnyx"], "connection_id": 77})
+    assert telnyx.connection_id == "77"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "problem"),
+    [
+        ("telnyx", "codec", "OPUS", "codec: expected one of PCMU, PCMA, G722, L16"),
+        ("telnyx", "sample_rate", "wide", "sample_rate: expected a number"),
+        ("telnyx", "sample_rate", 8000.5, "sample_rate: expected a number"),
+        ("telnyx", "connection_id", None, "connection_id: expected a string or a number"),
+        ("telnyx", "connection_id", True, "connection_id: expected a string or a number"),
+        ("plivo", "auth_token", b"hush", "auth_token: expected a string or a number"),
+        ("vonage", "sample_rate", 44100, "sample_rate: expected one of 8000, 16000, 24000"),
+        ("exotel", "chunk_bytes", 100, "chunk_bytes: expected a multiple of 320"),
+        ("genesys", "packet_secs", "nan", "packet_secs: expected 0.2 to 3"),
+        ("genesys", "client_secret", "hush!", "client_secret: expected base64"),
+        ("twilio", "api_key", "SK1", "api_key and api_secret: expected both or none"),
+        ("twilio", "api_secret", "hush", "api_key and api_secret: expected both or none"),
+    ],
+)
+def test_a_value_that_can_t_be_honoured_is_refused(
+    name: str, option: str, value: object, problem: str
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        create_provider(name, PUBLIC_URL, {**OPTIONS[name], option.upper(): value})
+    assert str(error.value).startswith(f"{name}: {problem}")
+    assert "hush" not in str(error.value)
 
 
 def test_an_unknown_provider_is_refused() -> None:

@@ -114,8 +114,8 @@ def test_dial() -> None:
     assert "word" not in repr(dial) + repr(exotel())
     with pytest.raises(ValueError, match="stream"):
         exotel().dial(Dial(to_number="1", from_number="2"))
-    with pytest.raises(ConfigurationError, match="api_token is missing"):
-        exotel(api_token="").dial(call)
+    with pytest.raises(ConfigurationError, match="missing options account_sid .*, api_token "):
+        exotel(account_sid="", api_token="").dial(call)
     far = StreamTarget(url=f"wss://voice.example.com/{'x' * 600}")
     with pytest.raises(ConfigurationError, match="600 characters"):
         exotel().dial(Dial(to_number="1", from_number="2", stream=far))

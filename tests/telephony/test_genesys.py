@@ -167,7 +167,7 @@ def test_hostile_headers_are_refused(changes: dict[str, str]) -> None:
 def test_a_secret_that_is_none_is_a_matter_of_configuration() -> None:
     with pytest.raises(ConfigurationError, match="client_secret: expected base64"):
         genesys(client_secret="%%%")
-    with pytest.raises(ConfigurationError, match="api_key is missing"):
+    with pytest.raises(ConfigurationError, match="missing options api_key "):
         genesys(api_key="")
     assert SECRET not in repr(genesys())
 

@@ -14,10 +14,11 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from voicews.conf import PROVIDERS, settings
+from voicews.conf import settings
 from voicews.exceptions import VoicewsError
 from voicews.models import PhoneNumber
 from voicews.phone.calls import dial
+from voicews.telephony import PROVIDERS
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[PhoneNumber]

@@ -34,11 +34,7 @@ def public_http_url(found: VoicewsSettings) -> str:
 
 def make_provider(name: str, found: VoicewsSettings) -> Provider:
     """The provider of that name. Raises `ConfigurationError` for what is missing or wrong."""
-    options = found.PROVIDERS[name]
-    try:
-        return create_provider(name, public_http_url(found), options)
-    except TypeError as error:
-        raise ConfigurationError(f"{name}: {error}") from None
+    return create_provider(name, public_http_url(found), found.PROVIDERS[name])
 
 
 def get_provider(name: str) -> Provider:

@@ -26,6 +26,7 @@ from voicews.telephony.base import (
 from voicews.telephony.client import ApiClient
 from voicews.telephony.exotel import Exotel
 from voicews.telephony.genesys import Genesys
+from voicews.telephony.options import Option
 from voicews.telephony.plivo import Plivo
 from voicews.telephony.telnyx import Telnyx
 from voicews.telephony.twilio import Twilio
@@ -61,6 +62,7 @@ __all__ = [
     "Exotel",
     "Genesys",
     "NotSupported",
+    "Option",
     "Outcome",
     "Plivo",
     "Provider",

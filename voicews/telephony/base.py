@@ -10,14 +10,15 @@ import enum
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from voicews.exceptions import ConfigurationError, InvalidMessage, VoicewsError
 from voicews.serializers.telephony import TelephonySerializer
+from voicews.telephony.options import Option, options_of
 
 MAX_FORM_FIELDS = 1000
 
@@ -260,10 +261,10 @@ class Provider(ABC):
     """A telephony company: its stream, its signatures, its answers, its requests.
 
     `public_url` is where the provider reaches us, such as `https://voice.example.com`: signatures
-    cover it, and what a proxy says about itself is no substitute. Fields that hold secrets stay out
-    of the repr. Methods that build a request raise `NotSupported` where the provider has no such
-    thing, `ConfigurationError` where a credential is missing, and `ValueError` for an argument
-    that isn't one.
+    cover it, and what a proxy says about itself is no substitute. What else a provider takes are
+    its `options`. Methods that build a request raise `NotSupported` where the provider has no such
+    thing, `ConfigurationError` where an option is missing that it needs, and `ValueError` for an
+    argument that isn't one.
     """
 
     name: ClassVar[str]
@@ -277,25 +278,38 @@ class Provider(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "public_url", _check_public_url(self.public_url))
-        for entry in fields(self):
-            if _is_required(entry) and not getattr(self, entry.name):
-                raise ConfigurationError(f"{self.name}: {entry.name} is missing")
+        self._require(entry for entry in self.options() if entry.is_required)
+
+    @classmethod
+    def options(cls) -> tuple[Option, ...]:
+        """What the provider can be told, in `VOICEWS["PROVIDERS"]` for instance."""
+        return options_of(cls)
 
     @classmethod
     def from_options(cls, public_url: str, options: Mapping[str, Any]) -> Self:
-        """Made of settings, whose names may be in upper case.
+        """Made of settings, whose names may be in upper case, and numbers text.
 
         Raises `ConfigurationError` that names what is missing, unknown or can't be honoured.
         """
-        values = {name.lower(): value for name, value in options.items()}
-        known = {entry.name: entry for entry in fields(cls) if entry.init}
-        del known["public_url"]
-        if unknown := sorted(values.keys() - known.keys()):
+        given = {str(name).lower(): value for name, value in options.items()}
+        known = {entry.name: entry for entry in cls.options()}
+        if unknown := sorted(given.keys() - known.keys()):
             raise ConfigurationError(f"{cls.name}: unknown options {', '.join(unknown)}")
-        missing = sorted(n for n, entry in known.items() if _is_required(entry) and n not in values)
+        try:
+            values = {name: known[name].read(value) for name, value in given.items()}
+            provider = cls(public_url=public_url, **values)
+            provider.new_serializer()  # now, because a call is too late to learn of a wrong size
+        except VoicewsError as error:
+            raise ConfigurationError(f"{cls.name}: {error}") from None
+        return provider
+
+    def _require_for_requests(self) -> None:
+        self._require(entry for entry in self.options() if entry.needed_to)
+
+    def _require(self, options: Iterable[Option]) -> None:
+        missing = [f"{one.name} ({one.meaning})" for one in options if not getattr(self, one.name)]
         if missing:
-            raise ConfigurationError(f"{cls.name}: missing options {', '.join(missing)}")
-        return cls(public_url=public_url, **values)
+            raise ConfigurationError(f"missing options {', '.join(missing)}")
 
     # --- the stream -----------------------------------------------------------------------------
 
@@ -367,10 +381,6 @@ class Provider(ABC):
         """Presses keys (0-9, *, #, A-D, w for a pause). Where there is no such request, and the
         socket can't either, they are sent as tones."""
         raise NotSupported(f"{self.name} takes keys as tones only")
-
-
-def _is_required(entry: Field[Any]) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def _check_public_url(url: str) -> str:

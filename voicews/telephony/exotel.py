@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -24,6 +24,7 @@ from voicews.telephony.base import (
     StreamTarget,
     path_id,
 )
+from voicews.telephony.options import option
 from voicews.telephony.signatures import same
 from voicews.telephony.twilio import STATUSES, basic_auth
 
@@ -37,23 +38,21 @@ class Exotel(Provider):
     """An account at Exotel, which signs nothing.
 
     What proves that a request is theirs is `username` and `password`, of our own choice, in the
-    URLs that they are given: `https://username:password@voice.example.com/...`. `api_key` and
-    `api_token` are for calls that we place; `api_url` is `https://api.in.exotel.com` for accounts
-    in Mumbai. `sample_rate` (Hz) is what the stream carries both ways.
+    URLs that they are given: `https://username:password@voice.example.com/...`.
     """
 
     name = "exotel"
     signs_webhooks = False
     signs_upgrades = False
 
-    username: str
-    password: str = field(repr=False)
-    account_sid: str = ""
-    api_key: str = ""
-    api_token: str = field(default="", repr=False)
-    sample_rate: Literal[8000, 16000, 24000] = 8000
-    chunk_bytes: int = 3200
-    api_url: str = "https://api.exotel.com"
+    username: str = option("of our own choice", required=True)
+    password: str = option("of our own choice", required=True, secret=True)
+    account_sid: str = option("the account's id", needed_to="call")
+    api_key: str = option("the user's name at the API", needed_to="call")
+    api_token: str = option("the user's password at the API", secret=True, needed_to="call")
+    sample_rate: Literal[8000, 16000, 24000] = option("of the audio both ways, in Hz", 8000)
+    chunk_bytes: int = option("the audio in a message, a multiple of 320", 3200)
+    api_url: str = option("https://api.in.exotel.com in Mumbai", "https://api.exotel.com")
 
     def new_serializer(self) -> ExotelSerializer:
         return ExotelSerializer(chunk_bytes=self.chunk_bytes)
@@ -130,8 +129,7 @@ class Exotel(Provider):
     def dial(self, call: Dial) -> ApiRequest:
         if call.stream is None:
             raise ValueError("stream: Exotel is told at once where the audio goes")
-        if not (self.account_sid and self.api_key and self.api_token):
-            raise ConfigurationError("exotel: account_sid, api_key or api_token is missing")
+        self._require_for_requests()
         stream_url = self._stream_url(call.stream)
         if len(stream_url) > MAX_STREAM_URL_LENGTH:
             raise ConfigurationError("stream: expected a URL of less than 600 characters")

@@ -24,6 +24,7 @@ from voicews.telephony.base import (
     Request,
     StreamTarget,
 )
+from voicews.telephony.options import option
 from voicews.telephony.signatures import NonceMemory, same, with_and_without_port
 
 #: The age (seconds) up to which a signature is taken, and how far the clocks may differ.
@@ -51,14 +52,14 @@ _SIGNATURE = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]+):")
 
 @dataclass(frozen=True, kw_only=True)
 class Genesys(Provider):
-    """An Audio Connector integration: its API key, and its client secret (base64)."""
+    """An Audio Connector integration."""
 
     name = "genesys"
     sends_webhooks = False
 
-    api_key: str
-    client_secret: str = field(repr=False)
-    packet_secs: float = 0.25
+    api_key: str = option("the integration's", required=True)
+    client_secret: str = option("the integration's, in base64", required=True, secret=True)
+    packet_secs: float = option("the audio in a message, 0.2 to 3", 0.25)
     clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 

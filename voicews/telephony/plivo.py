@@ -32,6 +32,7 @@ from voicews.telephony.base import (
     plus_number,
 )
 from voicews.telephony.markup import XML_CONTENT_TYPE, element, response
+from voicews.telephony.options import option
 from voicews.telephony.signatures import (
     NonceMemory,
     any_same,
@@ -56,21 +57,19 @@ _STATUSES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plivo(Provider):
-    """An account, or a sub-account, at Plivo.
-
-    `content_type` is what the stream carries both ways. `main_auth_token` is the main account's,
-    for a sub-account whose webhooks the main account signs.
-    """
+    """An account, or a sub-account, at Plivo."""
 
     name = "plivo"
 
-    auth_id: str
-    auth_token: str = field(repr=False)
-    main_auth_token: str = field(default="", repr=False)
+    auth_id: str = option("the account's id", required=True)
+    auth_token: str = option("the account's", required=True, secret=True)
+    main_auth_token: str = option(
+        "the main account's, where it signs the webhooks of a sub-account", secret=True
+    )
     content_type: Literal[
         "audio/x-mulaw;rate=8000", "audio/x-l16;rate=8000", "audio/x-l16;rate=16000"
-    ] = "audio/x-mulaw;rate=8000"
-    api_url: str = "https://api.plivo.com"
+    ] = option("what the stream carries both ways", "audio/x-mulaw;rate=8000")
+    api_url: str = option("of the API", "https://api.plivo.com")
     clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 

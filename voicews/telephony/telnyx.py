@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from xml.etree.ElementTree import Element
 
-from voicews.audio.codecs import ByteOrder
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.telnyx import TelnyxSerializer
 from voicews.telephony.base import (
@@ -32,6 +31,7 @@ from voicews.telephony.base import (
     path_id,
 )
 from voicews.telephony.markup import XML_CONTENT_TYPE, element, parameter, response
+from voicews.telephony.options import option
 from voicews.telephony.twilio import parse_twilio_form
 
 #: The age (seconds) up to which a signed webhook is taken.
@@ -55,24 +55,19 @@ _HANGUP_CAUSES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Telnyx(Provider):
-    """An account at Telnyx; webhooks may be those of Call Control or of TeXML.
-
-    `public_key` is base64, as the portal shows it. `connection_id` is the application that calls
-    are placed with. `codec` is what we send and ask to receive, `sample_rate` (Hz) and
-    `l16_byte_order` are those of L16.
-    """
+    """An account at Telnyx; webhooks may be those of Call Control or of TeXML."""
 
     name = "telnyx"
     #: An upgrade carries our own token, not a signature.
     signs_upgrades = False
 
-    api_key: str = field(repr=False)
-    public_key: str
-    connection_id: str = ""
-    codec: Literal["PCMU", "PCMA", "G722", "L16"] = "PCMU"
-    sample_rate: int = 8000
-    l16_byte_order: ByteOrder = "big"
-    api_url: str = "https://api.telnyx.com"
+    api_key: str = option("the account's, for requests", required=True, secret=True)
+    public_key: str = option("Telnyx's, in base64 as the portal shows it", required=True)
+    connection_id: str = option("the application that places calls", needed_to="call")
+    codec: Literal["PCMU", "PCMA", "G722", "L16"] = option("of the audio both ways", "PCMU")
+    sample_rate: int = option("of L16 both ways, in Hz", 8000)
+    l16_byte_order: Literal["big", "little"] = option("of L16 both ways", "big")
+    api_url: str = option("of the API", "https://api.telnyx.com")
     clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
 
     def new_serializer(self) -> TelnyxSerializer:
@@ -199,8 +194,7 @@ class Telnyx(Provider):
     def dial(self, call: Dial) -> ApiRequest:
         if call.stream is None:
             raise ValueError("stream: Telnyx is told at once where the audio goes")
-        if not self.connection_id:
-            raise ConfigurationError("telnyx: connection_id is missing")
+        self._require_for_requests()
         body: dict[str, Any] = {
             "connection_id": self.connection_id,
             "to": call.to_number,

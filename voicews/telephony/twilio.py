@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -29,6 +29,7 @@ from voicews.telephony.base import (
     path_id,
 )
 from voicews.telephony.markup import XML_CONTENT_TYPE, element, parameter, response
+from voicews.telephony.options import option
 from voicews.telephony.signatures import (
     any_same,
     same,
@@ -54,22 +55,23 @@ STATUSES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Twilio(Provider):
-    """An account at Twilio.
-
-    `auth_token` is the primary one of the account's region. `api_key` and `api_secret`, if given,
-    are used for requests in its place; `shared_key` is the secret of webhooks that are signed with
-    a key of their own. `api_url` is for another region, such as
-    `https://api.dublin.ie1.twilio.com`.
-    """
+    """An account at Twilio."""
 
     name = "twilio"
 
-    account_sid: str
-    auth_token: str = field(repr=False)
-    api_key: str = ""
-    api_secret: str = field(default="", repr=False)
-    shared_key: str = field(default="", repr=False)
-    api_url: str = "https://api.twilio.com"
+    account_sid: str = option("the account's id, AC...", required=True)
+    auth_token: str = option("the primary one of the account's region", required=True, secret=True)
+    api_key: str = option("the id of a key that makes requests in place of auth_token")
+    api_secret: str = option("the secret of api_key", secret=True)
+    shared_key: str = option("the secret of webhooks that have a key of their own", secret=True)
+    api_url: str = option(
+        "the region's, such as https://api.dublin.ie1.twilio.com", "https://api.twilio.com"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.api_key) != bool(self.api_secret):
+            raise ConfigurationError("api_key and api_secret: expected both or none")
 
     def new_serializer(self) -> TwilioSerializer:
         return TwilioSerializer()

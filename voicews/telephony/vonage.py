@@ -32,6 +32,7 @@ from voicews.telephony.base import (
     plus_number,
 )
 from voicews.telephony.jwt import make_rs256, read_hs256
+from voicews.telephony.options import option
 from voicews.telephony.signatures import NonceMemory, same
 
 #: The age (seconds) up to which a signed request is taken.
@@ -58,22 +59,19 @@ _STATUSES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Vonage(Provider):
-    """An application at Vonage, with signed webhooks switched on.
-
-    `signature_secret` is the account's, for HS256; `application_id` and `private_key` (PEM) are the
-    application's, and needed to make requests. `api_key`, if given, must be that of the webhooks.
-    `sample_rate` (Hz) is what the stream carries. `api_url` is the region's: a call can be
-    controlled in its own region only.
-    """
+    """An application at Vonage, with signed webhooks switched on."""
 
     name = "vonage"
 
-    signature_secret: str = field(repr=False)
-    application_id: str = ""
-    private_key: str = field(default="", repr=False)
-    api_key: str = ""
-    sample_rate: Literal[8000, 16000, 24000] = 16000
-    api_url: str = "https://api.nexmo.com"
+    signature_secret: str = option("the account's, for HS256", required=True, secret=True)
+    application_id: str = option("the application's id", needed_to="call and hang up")
+    private_key: str = option(
+        "the application's, RSA in PEM format", secret=True, needed_to="call and hang up"
+    )
+    api_key: str = option("the account's, to take no other account's webhooks")
+    sample_rate: Literal[8000, 16000, 24000] = option("of the audio both ways, in Hz", 16000)
+    # A call can be controlled in its own region only.
+    api_url: str = option("the region's", "https://api.nexmo.com")
     clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 
@@ -235,8 +233,7 @@ class Vonage(Provider):
         )
 
     def _headers(self) -> dict[str, str]:
-        if not (self.application_id and self.private_key):
-            raise ConfigurationError("vonage: application_id or private_key is missing")
+        self._require_for_requests()
         now = int(self.clock())
         claims = {
             "application_id": self.application_id,

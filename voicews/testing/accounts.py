@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Final
 
 from voicews.exceptions import ConfigurationError
+from voicews.telephony import PROVIDERS
 
 #: Telnyx signs with a key that only Telnyx has; this pair takes its place.
 TELNYX_PRIVATE_KEY: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -51,7 +52,7 @@ def account_options(provider: str, api_url: str = "") -> dict[str, Any]:
     options: dict[str, Any] = dict(_OPTIONS[provider])
     if provider == "vonage":
         options["private_key"] = _rsa_key()
-    if api_url and provider != "genesys":
+    if api_url and any(option.name == "api_url" for option in PROVIDERS[provider].options()):
         options["api_url"] = api_url
     return options
 

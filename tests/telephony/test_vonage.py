@@ -274,7 +274,11 @@ def test_requests() -> None:
         vonage().dial(Dial(to_number="+1", from_number="+2"))
 
 
-@pytest.mark.parametrize("key", ["", "no key", pem(ec.generate_private_key(ec.SECP256R1()))])
+@pytest.mark.parametrize(
+    "key",
+    ["", "no key", pem(ec.generate_private_key(ec.SECP256R1()))],
+    ids=["none", "no key", "a key of another kind"],
+)
 def test_a_private_key_that_is_none_is_a_matter_of_configuration(key: str) -> None:
     with pytest.raises(ConfigurationError, match="private_key"):
         vonage(private_key=key).hang_up(CALL)

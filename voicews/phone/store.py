@@ -13,7 +13,7 @@ from voicews.conf import settings
 from voicews.exceptions import NotAllowed
 from voicews.models import PhoneNumber, SessionEvent, VoiceSession
 from voicews.sessions.store import atomic, database
-from voicews.telephony import CallEvent, CallStatus
+from voicews.telephony import CallEvent, CallStatus, EventKind
 from voicews.telephony.base import bare_number
 
 Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
@@ -62,6 +62,9 @@ def call_session(event: CallEvent, bot: str, address: str | None) -> tuple[Voice
     """
     rows = VoiceSession.objects.using(database())
     known = _newest(event.provider, event.call_id)
+    if known is not None and event.event_id:
+        # A call may ask again what to do; that it has come is an event, told again but not new.
+        return known, False
     if known is not None and known.call_status in FINAL_STATUSES:
         raise NotAllowed("the call is over")
     if known is not None and known.state != State.ENDED:
@@ -123,9 +126,10 @@ def _newest(provider: str, call_id: str) -> VoiceSession | None:
 
 
 def record_status(event: CallEvent, session_id: UUID | None) -> VoiceSession | None:
-    """Note what a webhook says about a call; the session, if the call is over but it is not.
+    """Note what a webhook says about a call; its session, if that is to be ended.
 
-    The same said twice is noted once, and nothing said late takes back what followed it.
+    It is if the call is over, or if its stream has failed before it began. The same said twice is
+    noted once, and nothing said late takes back what followed it.
     """
     rows = VoiceSession.objects.using(database())
     if session_id is not None:
@@ -142,6 +146,8 @@ def record_status(event: CallEvent, session_id: UUID | None) -> VoiceSession | N
         session = locked.get()
         _add_event(session, event)
         status = event.status
+        if session.state == State.CREATED and _stream_failed(event):
+            return session
         if status is None or _rank(status.value) <= _rank(session.call_status):
             return None
         session.call_status = status.value
@@ -161,6 +167,11 @@ def _add_event(session: VoiceSession, event: CallEvent) -> None:
             detail=detail,
             at=timezone.now(),
         )
+
+
+def _stream_failed(event: CallEvent) -> bool:
+    # Not Twilio's "stream-error", which may be a warning.
+    return event.kind is EventKind.STREAM and _stream_event(event).endswith("failed")
 
 
 def _stream_event(event: CallEvent) -> str:

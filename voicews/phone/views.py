@@ -30,7 +30,7 @@ from voicews.phone.providers import get_provider, provider_request, raw_path, st
 from voicews.phone.tokens import Purpose, check_phone_token
 from voicews.sessions.database import session_database
 from voicews.sessions.store import has_room
-from voicews.telephony import Answer, CallEvent, NotSupported, Provider, Request
+from voicews.telephony import Answer, ApiRequest, CallEvent, NotSupported, Provider, Request
 from voicews.transports.base import CLIENT_LEFT
 
 logger = logging.getLogger(__name__)
@@ -119,10 +119,13 @@ class AnswerView(WebhookView):
         answer = provider.answer(
             event, stream_target(provider, session, settings.TOKEN_MAX_AGE_SECS)
         )
-        if answer.request is not None and not is_new:
-            # The command has been given: the same webhook came twice.
-            return _text(200, "")
-        return await respond(answer)
+        if answer.request is None:
+            return await respond(answer)
+        # The same webhook may come twice, but the command is given once.
+        if is_new and not await command(answer.request):
+            # Nobody is going to open the socket: the caller must not be left waiting for it.
+            await end_call(session.pk, 1011, "the provider didn't take the answer")
+        return _text(200, "")
 
     async def _incoming(
         self, event: CallEvent, webhook: Request, address: Address
@@ -163,17 +166,28 @@ class TransferView(WebhookView):
 async def record(event: CallEvent, session_id: UUID | None) -> None:
     """Note what a webhook says; a session whose call is over is ended."""
     over = await session_database.run(partial(store.record_status, event, session_id))
-    if over is not None and event.status is not None:
+    if over is None:
+        return
+    if event.status is not None:
         await end_call(over.pk, CLIENT_LEFT, f"the call is over: {event.status.value}")
+    else:
+        # A call of Telnyx's Call Control goes on without its stream.
+        await end_call(over.pk, 1011, f"the stream failed: {event.error}")
 
 
 async def respond(answer: Answer) -> HttpResponse:
     """The response to a webhook; what is to be asked of the provider is asked first."""
     if answer.request is not None:
-        result = await api_client().send(answer.request)
-        if not result.ok:
-            logger.error("%s: %s", answer.request.action, describe(result))
+        await command(answer.request)
     return HttpResponse(answer.body, content_type=answer.content_type)
+
+
+async def command(request: ApiRequest) -> bool:
+    """Have the provider do what is to be done with a call; whether it did."""
+    result = await api_client().send(request)
+    if not result.ok:
+        logger.error("%s: %s", request.action, describe(result))
+    return result.ok
 
 
 def _placed_session(provider: Provider, webhook: Request) -> UUID | None:

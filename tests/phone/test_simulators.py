@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from telnyx.types import (
+    CallAnswered,
+    CallHangup,
+    CallInitiated,
+    CallStreamingFailed,
+    CallStreamingStarted,
+    CallStreamingStopped,
+)
+from websockets.asyncio.server import ServerConnection, serve
 
 from voicews.exceptions import ConfigurationError
-from voicews.testing import CALLS, Heard, ProviderApi, account_options, place_call
+from voicews.frames import CallStartedFrame
+from voicews.telephony import (
+    ApiClient,
+    Provider,
+    Request,
+    StreamTarget,
+    Telnyx,
+    create_provider,
+)
+from voicews.testing import (
+    CALLS,
+    ApiCall,
+    CallControlCall,
+    Heard,
+    ProviderApi,
+    account_options,
+    place_call,
+)
 from voicews.testing.http import http_request
 
 SERVER = "http://127.0.0.1:9"
@@ -178,8 +207,6 @@ def test_providers_that_there_are_not() -> None:
 
 
 def test_telnyx_can_be_simulated_with_its_test_key_only() -> None:
-    from voicews.telephony import create_provider
-
     options = account_options("telnyx") | {"public_key": "A" * 43 + "="}
     with pytest.raises(ConfigurationError, match="public_key A6EHv"):
         place_call(create_provider("telnyx", SERVER, options), SERVER)
@@ -207,7 +234,7 @@ async def test_a_call_is_hung_up_once(
     api: ProviderApi, method: str, path: str, body: bytes, done: int, ended: int
 ) -> None:
     ends: list[str] = []
-    api.attach("c1", lambda: ends.append("c1"))
+    api.attach("c1", lambda request: ends.append(request.call_id))
     url = api.url + path.format("c1")
     kind = "application/json" if body.startswith(b"{") else "application/x-www-form-urlencoded"
     headers = {"Content-Type": kind}
@@ -221,7 +248,7 @@ async def test_a_call_is_hung_up_once(
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "genesys"])
 async def test_calls_are_placed(api: ProviderApi, name: str) -> None:
-    from voicews.telephony import ApiClient, Dial, StreamTarget, create_provider
+    from voicews.telephony import Dial
 
     provider = create_provider(name, "https://x.example", account_options(name, api.url))
     dial = Dial(
@@ -236,3 +263,183 @@ async def test_calls_are_placed(api: ProviderApi, name: str) -> None:
     assert result.call_id
     (request,) = api.of(result.call_id, "dial")
     assert request.provider == name
+
+
+async def test_a_command_that_comes_twice_is_carried_out_once(api: ProviderApi) -> None:
+    asked: list[str] = []
+    api.attach("c1", lambda request: asked.append(request.action))
+    url, headers = f"{api.url}/v2/calls/c1/actions/answer", {"Content-Type": "application/json"}
+    for command_id in ("one", "one", "two"):
+        body = json.dumps({"command_id": command_id}).encode()
+        assert (await http_request("POST", url, headers, body)).status == 200
+    await asyncio.sleep(0)
+    assert asked == ["answer", "answer"]
+    assert len(api.of("c1", "answer")) == 3
+
+
+# --- Call Control ---------------------------------------------------------------------------------
+
+RTP = {"stream_url": "ws://127.0.0.1:9/s", "stream_bidirectional_mode": "rtp"}
+
+WRONG_STREAMS: list[tuple[dict[str, Any], str]] = [
+    ({"stream_bidirectional_mode": "mp3"}, "raw audio is dropped"),
+    ({"stream_bidirectional_mode": "RTP"}, "expected one of rtp, mp3, found 'RTP'"),
+    ({"stream_track": "inbound"}, "stream_track"),
+    ({"stream_bidirectional_sampling_rate": "8000"}, "stream_bidirectional_sampling_rate"),
+    ({"stream_url": "wss://elsewhere.example/s"}, "at the public URL"),
+    ({"stream_auth_token": "x" * 4001}, "4000 characters"),
+]
+WRONG_COMMANDS: list[tuple[str, dict[str, Any], str]] = [
+    ("answer", {"custom_parameters": []}, "unknown fields custom_parameters"),
+    ("answer", {"client_state": "%"}, "expected base64"),
+    ("answer", {"client_state": {"a": 1}}, "expected base64"),
+    ("reject", {}, "cause: expected one of CALL_REJECTED"),
+    ("reject", {"cause": "user_busy"}, "cause: expected one of CALL_REJECTED"),
+    ("hang up", {"cause": "USER_BUSY"}, "unknown fields cause"),
+]
+
+
+def command(action: str, fields: Mapping[str, Any], key: str = "KEY-voicews-test") -> ApiCall:
+    return ApiCall(
+        at=0.0,
+        provider="telnyx",
+        action=action,
+        call_id="c1",
+        status=200,
+        fields=fields,
+        headers={"Authorization": f"Bearer {key}"},
+    )
+
+
+@pytest.fixture
+def parked(api: ProviderApi) -> CallControlCall:
+    call = place_call("telnyx", SERVER, call_control=True, api=api)
+    assert isinstance(call, CallControlCall)
+    return call
+
+
+@pytest.mark.parametrize(("fields", "rule"), WRONG_STREAMS)
+async def test_streams_that_telnyx_would_not_open(
+    parked: CallControlCall, fields: dict[str, Any], rule: str
+) -> None:
+    parked._take_stream(RTP)
+    assert parked.violations == []
+    parked._take_stream({**RTP, **fields})
+    assert rule in parked.violations[0].rule
+
+
+@pytest.mark.parametrize(("action", "fields", "rule"), WRONG_COMMANDS)
+async def test_commands_that_telnyx_would_not_take(
+    parked: CallControlCall, action: str, fields: dict[str, Any], rule: str
+) -> None:
+    parked._requested(command(action, fields))
+    assert rule in parked.violations[0].rule
+
+
+async def test_commands_without_a_key_and_twice(parked: CallControlCall) -> None:
+    parked._requested(command("answer", RTP))
+    assert parked.violations == []
+    parked._requested(command("answer", RTP, key="another"))
+    rules = [violation.rule for violation in parked.violations]
+    assert rules[0].startswith("10009")
+    assert "found another one" in rules[1]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        CallInitiated,
+        CallAnswered,
+        CallHangup,
+        CallStreamingStarted,
+        CallStreamingStopped,
+        CallStreamingFailed,
+    ],
+)
+def test_events_are_those_that_telnyxs_own_library_reads(
+    parked: CallControlCall, model: Any
+) -> None:
+    (event_type,) = model.model_fields["event_type"].annotation.__args__[0].__args__
+    data = parked.event(event_type)["data"]
+    event = model.model_validate(data)
+    assert event.to_dict(mode="json", use_api_names=True).keys() == data.keys()
+    assert not event.model_extra
+    assert not event.payload.model_extra
+
+
+def test_call_control_is_telnyxs_and_needs_an_api(api: ProviderApi) -> None:
+    with pytest.raises(ConfigurationError, match="expected telnyx, found 'twilio'"):
+        place_call("twilio", SERVER, call_control=True, api=api)
+    with pytest.raises(ConfigurationError, match="expected an api"):
+        place_call("telnyx", SERVER, call_control=True)
+
+
+@contextmanager
+def answering(provider: Provider, target: StreamTarget) -> Iterator[str]:
+    """A server that answers calls by a command and does nothing else; its URL."""
+
+    async def send(event: Any) -> None:
+        wanted = provider.answer(event, target).request
+        assert wanted is not None
+        async with ApiClient() as client:
+            assert (await client.send(wanted)).ok
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = self.rfile.read(int(headers["content-length"]))
+            request = Request(method="POST", path=self.path, query="", headers=headers, body=body)
+            provider.verify_webhook(request)
+            event = provider.parse_webhook(request)
+            if event.wants_answer:
+                asyncio.run(send(event))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def test_what_the_answer_gives_to_carry_comes_back(api: ProviderApi) -> None:
+    opened: list[tuple[str, Any]] = []
+
+    async def take(socket: ServerConnection) -> None:
+        assert socket.request is not None
+        token = socket.request.headers["x-telnyx-streaming-auth-token"]
+        await socket.recv()
+        opened.append((token, json.loads(await socket.recv())["start"]))
+
+    provider = create_provider("telnyx", "http://x.example", account_options("telnyx", api.url))
+    assert isinstance(provider, Telnyx)
+    target = StreamTarget(url="ws://x.example/s", parameters={"token": "3f9c", "order": "17"})
+    async with serve(take, "127.0.0.1", 0) as sockets:
+        with answering(provider, target) as url:
+            call: Any = CallControlCall(provider, url, api=api)
+            port = next(iter(sockets.sockets)).getsockname()[1]
+            call.reachable = lambda stream_url: f"ws://127.0.0.1:{port}/s"
+            await call.ring()
+            await call.open_stream()
+            assert await call.wait_over() == 1000
+            # This server leaves the call open: the caller hears nothing, until they tire of it.
+            await call.hang_up()
+    ((token, start),) = opened
+    assert token == "3f9c"
+    assert start["client_state"] == call.client_state
+    message = json.dumps({"event": "start", "stream_id": "s", "start": start})
+    frame = provider.new_serializer().deserialize(message)
+    assert isinstance(frame, CallStartedFrame)
+    assert frame.parameters == {"token": "3f9c", "order": "17"}
+    assert [violation.rule for violation in call.violations] == [
+        "expected a command to hang up: the end of the stream is not enough"
+    ]

@@ -29,6 +29,7 @@ from voicews.telephony import Provider, create_provider
 from voicews.testing.accounts import TELNYX_PRIVATE_KEY, TELNYX_PUBLIC_KEY, account_options
 from voicews.testing.api import ApiCall, ProviderApi
 from voicews.testing.call import CallRefused, Event, SimulatedCall, Trouble, Violation
+from voicews.testing.call_control import CallControlCall
 from voicews.testing.exotel import ExotelCall
 from voicews.testing.genesys import GenesysCall
 from voicews.testing.heard import Gap, Heard, Piece
@@ -52,18 +53,28 @@ CALLS: Final[Mapping[str, type[SimulatedCall[Any]]]] = MappingProxyType(
 
 
 def place_call(
-    provider: str | Provider, server_url: str, *, public_url: str = "", **options: Any
+    provider: str | Provider,
+    server_url: str,
+    *,
+    public_url: str = "",
+    call_control: bool = False,
+    **options: Any,
 ) -> SimulatedCall[Any]:
     """A call from a provider, to be entered with `async with`; see `SimulatedCall`.
 
     A provider's name stands for its test account, reached at `public_url`, which is `server_url`
-    unless it is said. Raises `ConfigurationError` for a provider that there isn't.
+    unless it is said. With `call_control`, Telnyx's call is a `CallControlCall`, as those that are
+    placed are anyway. Raises `ConfigurationError` for a provider that there isn't.
     """
     if isinstance(provider, str):
         provider = create_provider(provider, public_url or server_url, account_options(provider))
     simulator = CALLS.get(provider.name)
     if simulator is None:
         raise ConfigurationError(f"expected one of {', '.join(CALLS)}, found {provider.name!r}")
+    if simulator is TelnyxCall and (call_control or options.get("placed") is not None):
+        simulator = CallControlCall
+    elif call_control:
+        raise ConfigurationError(f"call_control: expected telnyx, found {provider.name!r}")
     return simulator(provider, server_url, **options)
 
 
@@ -72,6 +83,7 @@ __all__ = [
     "TELNYX_PRIVATE_KEY",
     "TELNYX_PUBLIC_KEY",
     "ApiCall",
+    "CallControlCall",
     "CallRefused",
     "Event",
     "ExotelCall",

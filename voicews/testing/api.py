@@ -49,16 +49,18 @@ class ApiCall:
 class ProviderApi:
     """All providers' APIs under one `url`; use as a context manager.
 
-    A call that is attached is ended by a request to hang up; after that, and for ids that it
-    doesn't know, the answer is the provider's own for a call that has ended already. `failures`
-    are HTTP statuses to answer the next requests with, in place of doing what they ask.
+    A call that is attached is told of each request about it, and ended by one to hang up or to
+    reject it; after that, and for ids that it doesn't know, the answer is the provider's own for a
+    call that has ended already. `failures` are HTTP statuses to answer the next requests with, in
+    place of doing what they ask.
     """
 
     def __init__(self, port: int = 0) -> None:
         #: Everything that was asked, in order.
         self.requests: list[ApiCall] = []
         self.failures: list[int] = []
-        self._live: dict[str, tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = {}
+        self._live: dict[str, tuple[asyncio.AbstractEventLoop, Callable[[ApiCall], None]]] = {}
+        self._commands: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         api = self
 
@@ -86,10 +88,10 @@ class ProviderApi:
 
     # --- calls ----------------------------------------------------------------------------------
 
-    def attach(self, call_id: str, hang_up: Callable[[], None]) -> None:
-        """A call goes on now; `hang_up` is called on the running loop if the server asks so."""
+    def attach(self, call_id: str, on_request: Callable[[ApiCall], None]) -> None:
+        """A call goes on now; `on_request` is called on the running loop with what is asked."""
         with self._lock:
-            self._live[call_id] = (asyncio.get_running_loop(), hang_up)
+            self._live[call_id] = (asyncio.get_running_loop(), on_request)
 
     def detach(self, call_id: str) -> None:
         """The call has ended."""
@@ -97,7 +99,7 @@ class ProviderApi:
             self._live.pop(call_id, None)
 
     def of(self, call_id: str, action: str) -> list[ApiCall]:
-        """What was asked about a call: `hang up`, `transfer`, `send dtmf`, `answer`, `dial`."""
+        """What was asked about a call: `dial`, `answer`, `reject`, `hang up`, `transfer`..."""
         with self._lock:
             return [r for r in self.requests if r.call_id == call_id and r.action == action]
 
@@ -127,33 +129,42 @@ class ProviderApi:
             action = _action(provider, match, fields)
         with self._lock:
             call_id = call_id or _new_id(provider)
-            answer = self._decide(provider, action, call_id)
+            status, content = self._decide(provider, action, call_id)
             request = ApiCall(
                 at=time.monotonic(),
                 provider=provider,
                 action=action,
                 call_id=call_id,
-                status=answer[0],
+                status=status,
                 fields=fields,
                 headers=headers,
             )
             self.requests.append(request)
-        return answer
+            if status < 300:
+                self._tell(request)
+        return status, content
 
     def _decide(self, provider: str, action: str, call_id: str) -> _Answer:
         if self.failures:
             return self.failures.pop(0), {"message": "not now"}
         if action == "dial":
             return _dialed(provider, call_id)
-        live = self._live.pop(call_id, None) if action == "hang up" else self._live.get(call_id)
-        if live is None:
+        if call_id not in self._live:
             return _ended(provider)
-        if action == "hang up":
-            loop, hang_up = live
-            loop.call_soon_threadsafe(hang_up)
         if provider in ("plivo", "vonage") and action == "hang up":
             return 204, None
         return 200, {"sid": call_id, "data": {"result": "ok"}}
+
+    def _tell(self, request: ApiCall) -> None:
+        """Tell the call what was asked, once: Telnyx ignores a command id that it has seen."""
+        command = (request.call_id, str(request.fields.get("command_id", "")))
+        if request.call_id not in self._live or (command[1] and command in self._commands):
+            return
+        self._commands.add(command)
+        loop, on_request = self._live[request.call_id]
+        if request.action in ("hang up", "reject"):
+            del self._live[request.call_id]
+        loop.call_soon_threadsafe(on_request, request)
 
 
 class _Handler(BaseHTTPRequestHandler):

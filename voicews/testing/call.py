@@ -38,8 +38,8 @@ PAUSE_SECS: Final = 0.3
 
 _URL_FIELDS: Final = {
     "answer": ("Url", "answer_url"),
-    "status": ("StatusCallback", "hangup_url", "event_url", "webhook_url"),
-    "stream": ("stream_url", "StreamUrl"),
+    "status": ("StatusCallback", "hangup_url", "event_url"),
+    "stream": ("StreamUrl",),
 }
 
 
@@ -74,11 +74,14 @@ class Trouble:
     """What is wrong with the line. Stalls and worse are methods of `SimulatedCall`.
 
     Each chunk of the caller's audio is up to `jitter_secs` late. `reordered_chunks` chunks at a
-    time leave in any order, at providers that don't promise one.
+    time leave in any order, at providers that don't promise one. Of webhooks, where the provider
+    promises as little, `webhook_copies` come, each up to `webhook_delay_secs` late.
     """
 
     jitter_secs: float = 0.0
     reordered_chunks: int = 1
+    webhook_copies: int = 1
+    webhook_delay_secs: float = 0.0
     seed: int = 1
 
 
@@ -231,7 +234,7 @@ class SimulatedCall(ABC, Generic[P]):
         self.began_at = self._now()
         self.note("ringing", f"{self.from_number} calls {self.to_number}")
         if self._api is not None:
-            self._api.attach(self.call_id, self._hung_up_by_api)
+            self._api.attach(self.call_id, self._requested)
         await self._ring()
 
     async def open_stream(self, headers: Mapping[str, str] | None = None) -> None:
@@ -287,11 +290,18 @@ class SimulatedCall(ABC, Generic[P]):
             await asyncio.wait_for(self._outbox.join(), 1.0)
         await self.websocket.close()
 
-    def _hung_up_by_api(self) -> None:
-        """The server has asked the provider's API to end the call."""
+    def _requested(self, request: ApiCall) -> None:
+        """The server has asked something of the provider's API, while the call went on."""
+        if request.action != "hang up":
+            return
         self.note("hung up by request")
         if self.websocket is not None and self._stream_open:
             self._tasks.append(asyncio.get_running_loop().create_task(self._end_stream()))
+
+    def _stream_ended(self) -> None:
+        """The socket is closed; the call has ended with it."""
+        if self._api is not None:
+            self._api.detach(self.call_id)
 
     def _stop(self) -> None:
         self._stream_open = False
@@ -308,8 +318,6 @@ class SimulatedCall(ABC, Generic[P]):
                     future.set_exception(ConnectionError("the call ended while speaking"))
                     future.exception()
         self._utterances.clear()
-        if self._api is not None:
-            self._api.detach(self.call_id)
 
     # --- the caller -----------------------------------------------------------------------------
 
@@ -607,6 +615,7 @@ class SimulatedCall(ABC, Generic[P]):
         self.note("closed", f"{self.websocket.close_code} {self.websocket.close_reason}".strip())
         self._over.set()
         self._stop()
+        self._stream_ended()
         self._news.set()
 
     async def _speak(self) -> None:

@@ -40,6 +40,7 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         if public_key != self.provider.public_key:
             raise ConfigurationError(f"telnyx: a simulated call needs public_key {public_key}")
         self._reordered: list[str | bytes] = []
+        self.session_id = str(uuid4())
 
     def new_call_id(self) -> str:
         return f"v3:{uuid4().hex}-{uuid4().hex[:12]}"
@@ -70,16 +71,20 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         self, what: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
         """A signed webhook; `headers` take the place of the signature."""
+        return await self._send(
+            what, "application/x-www-form-urlencoded", urlencode(form).encode(), headers
+        )
+
+    async def _send(
+        self, what: str, content_type: str, body: bytes, headers: Mapping[str, str] | None
+    ) -> HttpResponse:
         path, query = self.webhook_path(what)
-        body = urlencode(form).encode()
         signed = self.sign(body) if headers is None else headers
-        sent = {"Content-Type": "application/x-www-form-urlencoded", **signed}
-        return await self._request("POST", path, query, sent, body)
+        return await self._request(
+            "POST", path, query, {"Content-Type": content_type, **signed}, body
+        )
 
     async def _ring(self) -> None:
-        if self.placed is not None:
-            self._begin_placed(self.placed.fields)
-            return
         answer = self._expect_answer(await self.webhook("answer", self._form("ringing")))
         stream = read_xml(answer).find("./Connect/Stream")
         if stream is None:
@@ -87,25 +92,18 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         self._expect_stream_url(stream.get("url", ""))
         if stream.get("bidirectionalMode") != "rtp":
             self.violate("expected bidirectionalMode rtp: raw audio is dropped otherwise")
-        order = self.provider.l16_byte_order
-        rate = int(stream.get("bidirectionalSamplingRate", "8000"))
-        self._set_codecs(
-            get_codec(stream.get("bidirectionalCodec", "PCMU"), rate, order),
-            get_codec(stream.get("codec", "PCMU"), rate, order),
+        self._take_codecs(
+            stream.get("bidirectionalCodec", "PCMU"),
+            stream.get("codec", "PCMU"),
+            int(stream.get("bidirectionalSamplingRate", "8000")),
         )
         for one in stream.findall("Parameter"):
             self.parameters[one.get("name", "")] = one.get("value", "")
 
-    def _begin_placed(self, fields: Mapping[str, Any]) -> None:
-        """A call that was placed knows at once where its audio goes."""
-        self._expect_stream_url(self._given_url("stream"))
-        if fields.get("stream_bidirectional_mode") != "rtp":
-            self.violate("expected stream_bidirectional_mode rtp: raw audio is dropped otherwise")
+    def _take_codecs(self, receive: str, send: str, sample_rate: int) -> None:
         order = self.provider.l16_byte_order
-        rate = int(fields.get("stream_bidirectional_sampling_rate", 8000))
         self._set_codecs(
-            get_codec(fields.get("stream_bidirectional_codec", "PCMU"), rate, order),
-            get_codec(fields.get("stream_codec", "PCMU"), rate, order),
+            get_codec(receive, sample_rate, order), get_codec(send, sample_rate, order)
         )
 
     async def send_status(self, status: str) -> HttpResponse:
@@ -114,8 +112,7 @@ class TelnyxCall(SimulatedCall[Telnyx]):
     # --- the stream -----------------------------------------------------------------------------
 
     def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        token = self.placed and self.placed.fields.get("stream_auth_token")
-        return {"x-telnyx-streaming-auth-token": token} if token else {}
+        return {}
 
     def _begin_stream(self) -> None:
         self._post('{"event":"connected","version":"1.0.0"}')
@@ -123,7 +120,7 @@ class TelnyxCall(SimulatedCall[Telnyx]):
         start = {
             "user_id": "3E6F995F-85F7-4705-9741-53B116D28237",
             "call_control_id": self.call_id,
-            "call_session_id": str(uuid4()),
+            "call_session_id": self.session_id,
             "from": self.from_number,
             "to": self.to_number,
             "media_format": {
@@ -131,11 +128,13 @@ class TelnyxCall(SimulatedCall[Telnyx]):
                 "sample_rate": codec.sample_rate,
                 "channels": 1,
             },
-            "custom_parameters": self.parameters,
+            **self._carried(),
         }
-        if self.placed is not None and "client_state" in self.placed.fields:
-            start["client_state"] = self.placed.fields["client_state"]
         self._post(self._event("start", start=start))
+
+    def _carried(self) -> dict[str, Any]:
+        """What the start of the stream carries of what the server has said."""
+        return {"custom_parameters": self.parameters}
 
     def _event(self, event: str, **fields: Any) -> str:
         return json.dumps(

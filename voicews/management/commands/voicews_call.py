@@ -16,7 +16,15 @@ from voicews.audio.wav import read_wav, wrap_wav
 from voicews.conf import settings
 from voicews.exceptions import AudioFormatError, ConfigurationError
 from voicews.telephony import Provider, create_provider
-from voicews.testing import CALLS, CallRefused, Event, ProviderApi, SimulatedCall, account_options
+from voicews.testing import (
+    CALLS,
+    CallRefused,
+    Event,
+    ProviderApi,
+    SimulatedCall,
+    account_options,
+    place_call,
+)
 
 #: The bot is heard out: the call ends when it has said nothing for so long (seconds).
 QUIET_SECS = 2.0
@@ -29,6 +37,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("provider", choices=sorted(CALLS))
+        parser.add_argument(
+            "--call-control",
+            action="store_true",
+            help="telnyx: a call of Call Control, not TeXML; the server answers at --api-port",
+        )
         parser.add_argument("--wav", type=Path, help="what to say")
         parser.add_argument("--out", type=Path, help="where to write what was heard, as WAV")
         parser.add_argument(
@@ -53,6 +66,10 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["call_control"] and options["api_port"] is None:
+            raise CommandError(
+                "--call-control: expected --api-port, where the server's answer comes"
+            )
         provider = self._provider(options["provider"], options["url"])
         speech = self._speech(options["wav"])
         try:
@@ -130,9 +147,10 @@ class Command(BaseCommand):
                 f"{event.at - began_at:8.3f} s  {event.kind}  {event.detail}".rstrip()
             )
 
-        call = CALLS[provider.name](
+        call = place_call(
             provider,
             options["url"],
+            call_control=options["call_control"],
             bot=options["bot"],
             from_number=options["from_number"],
             to_number=options["to_number"],

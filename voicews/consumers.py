@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import Any, ClassVar
-from urllib.parse import parse_qs
 
-from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.auth.models import AnonymousUser
 
-from voicews.addresses import valid_address
 from voicews.bots import Bot
 from voicews.conf import settings
 from voicews.exceptions import Busy, ConfigurationError, InvalidMessage, NotAllowed, Replaced
 from voicews.models import VoiceSession
-from voicews.origins import origin_allowed
 from voicews.permissions import may_connect
 from voicews.pipeline import Pipeline, PipelineTask
 from voicews.policy import Policy
@@ -30,11 +25,11 @@ from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import Answer, Client
 from voicews.sessions.takeover import Claimant
 from voicews.sessions.transcript import TranscriptRecorder
+from voicews.sockets import SocketConsumer
 from voicews.transports import (
     ChannelsWebsocketParams,
     ChannelsWebsocketTransport,
     WebsocketServerTransport,
-    asgi,
 )
 from voicews.transports.base import Connection
 from voicews.transports.server import REPLACED
@@ -45,40 +40,23 @@ logger = logging.getLogger(__name__)
 FIRST_MESSAGE_TIMEOUT_SECS = 10.0
 #: What it says while its claim is under way: enough for a greeting, not for audio.
 MAX_UNHEARD_MESSAGES = 64
-#: A client that is turned away gets so long (seconds) to close its side.
-DROP_TIMEOUT_SECS = 1.0
-#: So often (messages) a busy socket lets others go first, and its allowance is looked at.
-FAIRNESS_MESSAGES = 64
 
 
-class VoiceConsumer(AsyncWebsocketConsumer):
+class VoiceConsumer(SocketConsumer):
     """One socket, one call. Set `bot`, or build a pipeline of your own:
 
-        class Support(VoiceConsumer):
-            def build_pipeline(self, transport):
-                return Pipeline([transport.input(), MyProcessor(), transport.output()])
-
-    It has a receive loop of its own: Channels' `dispatch` goes through a thread for every message,
-    which costs more than all that voicews does with one. `connect`, `receive` and `disconnect` are
-    what they are in Channels.
+    class Support(VoiceConsumer):
+        def build_pipeline(self, transport):
+            return Pipeline([transport.input(), MyProcessor(), transport.output()])
     """
 
     #: The bot: a class, or its name in `VOICEWS["BOTS"]`.
     bot: ClassVar[str | type[Bot] | None] = None
-    #: A longer message closes the socket with 1009.
-    max_message_bytes: ClassVar[int] = 1024 * 1024
-    #: Messages that a client may send in the long run, and in one go: more is closed with 1008.
-    max_messages_per_sec: ClassVar[int] = 200
-    max_messages_burst: ClassVar[int] = 3000
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connection: Connection | None = None
         self.task: PipelineTask | None = None
-        self._serving: asyncio.Task[Any] | None = None
-        self._aborted = False
-        self._is_accepted = False
-        self._dropping: asyncio.Task[None] | None = None
 
     # --- what subclasses override ---------------------------------------------------------------
 
@@ -126,11 +104,6 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         task.start()
         self.connection = transport.connection
 
-    async def accept(self, *args: Any, **kwargs: Any) -> None:
-        """Let the client in."""
-        await super().accept(*args, **kwargs)
-        self._is_accepted = True
-
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Take one message."""
         data = text_data if bytes_data is None else bytes_data
@@ -148,22 +121,6 @@ class VoiceConsumer(AsyncWebsocketConsumer):
 
     # --- the machinery --------------------------------------------------------------------------
 
-    @property
-    def query(self) -> dict[str, list[str]]:
-        """The parameters in the socket's URL."""
-        return parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
-
-    def check_origin(self, allowed_origins: Sequence[str] | None) -> None:
-        """Raise `NotAllowed` if a web page that may not connect opens this socket."""
-        headers = dict(self.scope["headers"])
-        origin = headers.get(b"origin")
-        if not origin_allowed(
-            None if origin is None else origin.decode("latin-1"),
-            headers.get(b"host", b"").decode("latin-1"),
-            allowed_origins,
-        ):
-            raise NotAllowed("pages of this site may not connect")
-
     def build_task(
         self, bot: Bot | None, transport: WebsocketServerTransport, call_id: str
     ) -> PipelineTask:
@@ -179,91 +136,10 @@ class VoiceConsumer(AsyncWebsocketConsumer):
         return lambda: {"voicews": {}}
 
     def drop(self, code: int, reason: str) -> None:
-        """Close the socket; what comes from it until then is ignored. Does not wait."""
         if self.connection is not None:
             self.connection.drop(code, reason)
-        elif self._dropping is None:
-            self._dropping = asyncio.get_running_loop().create_task(self._drop(code, reason))
-
-    def abort(self) -> None:
-        """Stop reading from the socket, and let go of it."""
-        if self._serving is not None and not self._aborted:
-            self._aborted = True
-            self._serving.cancel()
-
-    async def _drop(self, code: int, reason: str) -> None:
-        with suppress(Exception):  # each server has its own for "the peer is gone"
-            async with asyncio.timeout(DROP_TIMEOUT_SECS):
-                await self.close(code, reason)
-        # The peer's answer ends the reading, and normally does so before this.
-        asyncio.get_running_loop().call_later(DROP_TIMEOUT_SECS, self.abort)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.scope = scope
-        self.base_send = asgi.complete(send)
-        code = 1006
-        try:
-            await receive()  # websocket.connect
-            if await self._open():
-                self._serving = asyncio.current_task()
-                code = await self._receive_messages(asgi.complete_receive(receive))
-        except asyncio.CancelledError:
-            if not self._aborted or self._serving is None:
-                raise
-            self._serving.uncancel()
-        finally:
-            self._serving = None
-            await self.disconnect(code)
-
-    async def _open(self) -> bool:
-        try:
-            await self.connect()
-        except NotAllowed as error:
-            logger.info("socket refused: %s", error)
-            await self._refuse(1008, str(error))
-        except Busy as error:
-            logger.warning("socket refused: %s", error)
-            await self._refuse(error.close_code, str(error))
-        except Exception:
-            logger.exception("socket refused: it could not be opened")
-            await self._refuse(1011, "server error")
         else:
-            return True
-        return False
-
-    async def _refuse(self, code: int, reason: str) -> None:
-        # A page can't see why a handshake failed, so our own client asks to be let in and told.
-        # Pipecat's would wait for ever behind an accepted handshake: it takes the HTTP 403.
-        if not self._is_accepted and self.query.get("client") == ["voicews"]:
-            await self.accept()
-        await self.close(code, reason)
-
-    async def _receive_messages(self, receive: Any) -> int:
-        """Take messages until the socket is gone; returns its close code."""
-        loop = asyncio.get_running_loop()
-        burst = float(self.max_messages_burst)
-        allowance, checked_at, count = burst, loop.time(), 0
-        while True:
-            message = await receive()
-            if message["type"] != "websocket.receive":
-                return int(message.get("code") or 1005)
-            bytes_data = message.get("bytes")
-            text_data = message.get("text")
-            if len(text_data if bytes_data is None else bytes_data) > self.max_message_bytes:
-                self.drop(1009, f"more than {self.max_message_bytes} bytes in a message")
-                continue
-            await self.receive(text_data, bytes_data)
-            count += 1
-            if count % FAIRNESS_MESSAGES:
-                continue
-            now = loop.time()
-            earned = (now - checked_at) * self.max_messages_per_sec
-            allowance = min(burst, allowance + earned) - FAIRNESS_MESSAGES
-            checked_at = now
-            if allowance < 0:
-                self.drop(1008, f"more than {self.max_messages_per_sec} messages a second")
-            # receive() doesn't pause while messages wait: without this, a flood starves the others.
-            await asyncio.sleep(0)
+            super().drop(code, reason)
 
 
 class SessionConsumer(VoiceConsumer):
@@ -308,14 +184,7 @@ class SessionConsumer(VoiceConsumer):
         return bot
 
     def transport_params(self, bot: Bot | None) -> ChannelsWebsocketParams:
-        params = super().transport_params(bot)
-        if params.session_timeout is None:
-            params.session_timeout = settings.SESSION_TIMEOUT_SECS
-        if params.idle_timeout is None:
-            params.idle_timeout = settings.IDLE_TIMEOUT_SECS
-        if params.reconnect_grace is None:
-            params.reconnect_grace = settings.RECONNECT_GRACE_SECS
-        return params
+        return with_time_limits(super().transport_params(bot))
 
     def bot_ready_extras(self) -> Any:
         return partial(bot_ready_extras, self.session.pk)
@@ -330,7 +199,7 @@ class SessionConsumer(VoiceConsumer):
         self._process.check_room(self.session.pk)
         self._claimant = Claimant(
             self.session.pk,
-            self._client(),
+            Client(self.client_address, self.header("user-agent")[:300]),
             Policy(self.takeover or settings.TAKEOVER),
             self._admit,
         )
@@ -445,13 +314,6 @@ class SessionConsumer(VoiceConsumer):
         live_sessions.add(live)
         return live
 
-    def _client(self) -> Client:
-        headers = dict(self.scope["headers"])
-        address = (self.scope.get("client") or [None])[0]
-        return Client(
-            valid_address(address), headers.get(b"user-agent", b"").decode("latin-1")[:300]
-        )
-
 
 def load_bot(name: str) -> type[Bot]:
     """The class of the bot `name`. Raises `ConfigurationError` if the settings name none."""
@@ -459,3 +321,14 @@ def load_bot(name: str) -> type[Bot]:
     if found is None:
         raise ConfigurationError(f"VOICEWS BOTS: expected a bot {name!r}, found none")
     return found.load()
+
+
+def with_time_limits(params: ChannelsWebsocketParams) -> ChannelsWebsocketParams:
+    """The parameters of a session's transport, with the settings' limits where they have none."""
+    if params.session_timeout is None:
+        params.session_timeout = settings.SESSION_TIMEOUT_SECS
+    if params.idle_timeout is None:
+        params.idle_timeout = settings.IDLE_TIMEOUT_SECS
+    if params.reconnect_grace is None:
+        params.reconnect_grace = settings.RECONNECT_GRACE_SECS
+    return params

@@ -15,10 +15,9 @@ from functools import partial
 from time import monotonic
 from typing import Any, ClassVar
 
-from voicews.addresses import valid_address
 from voicews.bots import Bot
 from voicews.conf import settings
-from voicews.consumers import VoiceConsumer, load_bot
+from voicews.consumers import VoiceConsumer, load_bot, with_time_limits
 from voicews.exceptions import (
     AudioFormatError,
     Busy,
@@ -255,7 +254,8 @@ class PhoneConsumer(VoiceConsumer):
         bot = load_bot(self.session.bot)()
         transport = SessionTransport(self._phone_params(bot))
         self._candidate = (bot, transport)
-        claimant = Claimant(self.session.pk, self._client(), Policy.REJECT, self._admit)
+        client = Client(self.client_address, self.header("user-agent")[:300])
+        claimant = Claimant(self.session.pk, client, Policy.REJECT, self._admit)
         if not await self._process.takeovers.arrive(claimant, None):
             raise NotAllowed("token was used before")
         assert self._live is not None
@@ -281,7 +281,7 @@ class PhoneConsumer(VoiceConsumer):
             to_number=frame.to_number,
         )
         session, is_new = await session_database.run(
-            partial(store.call_session, event, bot, self._client().address)
+            partial(store.call_session, event, bot, self.client_address)
         )
         if not is_new:
             raise NotAllowed("the call has a stream already")
@@ -300,11 +300,7 @@ class PhoneConsumer(VoiceConsumer):
         params.reconnect_grace = 0.0
         if serializer.answers_goodbye:
             params.ws_close_timeout = max(params.ws_close_timeout, GOODBYE_TIMEOUT_SECS + 0.5)
-        if params.session_timeout is None:
-            params.session_timeout = settings.SESSION_TIMEOUT_SECS
-        if params.idle_timeout is None:
-            params.idle_timeout = settings.IDLE_TIMEOUT_SECS
-        return params
+        return with_time_limits(params)
 
     def _admit(self, answer: Answer) -> None:
         """The session is this socket's: called under its lock."""
@@ -324,10 +320,3 @@ class PhoneConsumer(VoiceConsumer):
         live_sessions.add(live)
         self._live = live
         self._admitted = answer
-
-    def _client(self) -> Client:
-        headers = dict(self.scope["headers"])
-        address = (self.scope.get("client") or [None])[0]
-        return Client(
-            valid_address(address), headers.get(b"user-agent", b"").decode("latin-1")[:300]
-        )

@@ -48,7 +48,7 @@ from voicews.workers import (
 )
 from voicews.workers import consumers as consumers_module
 from voicews.workers.consumers import ProxyConsumer
-from voicews.workers.proxy import HELLO, LINK_HEADER, RECEIVED, SUBPROTOCOL
+from voicews.workers.proxy.link import HELLO, LINK_HEADER, RECEIVED, SUBPROTOCOL
 
 QUICK = ReconnectPolicy(first_delay_secs=0.05, max_delay_secs=0.1, max_failures=None)
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from django.utils.crypto import constant_time_compare
 
-from voicews.consumers import VoiceConsumer
 from voicews.exceptions import ConfigurationError, NotAllowed
+from voicews.sockets import SocketConsumer
 from voicews.workers.messages import BusMessage
-from voicews.workers.proxy import LINK_HEADER, SUBPROTOCOL, WebSocketProxyServer
+from voicews.workers.proxy import WebSocketProxyServer
+from voicews.workers.proxy.link import LINK_HEADER, SUBPROTOCOL
 from voicews.workers.runner import WorkerRunner
 from voicews.workers.serializers import JSONMessageSerializer
 from voicews.workers.worker import BaseWorker
@@ -25,7 +26,7 @@ _links: dict[tuple[type[ProxyConsumer], str], WebSocketProxyServer] = {}
 _serving: set[asyncio.Task[None]] = set()
 
 
-class ProxyConsumer(VoiceConsumer):
+class ProxyConsumer(SocketConsumer):
     """Lets a proxy client on another host reach a worker of this one. Route it in `asgi.py`.
 
         class Research(ProxyConsumer):
@@ -67,7 +68,7 @@ class ProxyConsumer(VoiceConsumer):
         """Raise `NotAllowed` unless the client brings one of `tokens`."""
         if not self.tokens or not all(self.tokens):
             logger.error("%s has no tokens: every client is refused", type(self).__name__)
-        scheme, _, token = self._header("authorization").partition(" ")
+        scheme, _, token = self.header("authorization").partition(" ")
         known = [constant_time_compare(token, one) for one in self.tokens if one]
         if scheme.lower() != "bearer" or not any(known):
             raise NotAllowed("expected a token that opens this worker")
@@ -88,7 +89,7 @@ class ProxyConsumer(VoiceConsumer):
         self.check_origin(None)
         confirms = SUBPROTOCOL in self.scope.get("subprotocols", ())
         await self.accept(SUBPROTOCOL if confirms else None)
-        link_id = self._header(LINK_HEADER)[:64] if confirms else ""
+        link_id = self.header(LINK_HEADER)[:64] if confirms else ""
         key = (type(self), link_id)
         known = _links.get(key) if link_id else None
         if known is not None and known.resume(self):
@@ -133,11 +134,6 @@ class ProxyConsumer(VoiceConsumer):
     async def disconnect(self, code: int) -> None:
         if self.proxy is not None:
             self.proxy.disconnect(code, self)
-
-    def _header(self, name: str) -> str:
-        headers = dict(self.scope["headers"])
-        value: bytes = headers.get(name.encode("latin-1"), b"")
-        return value.decode("latin-1")
 
 
 async def _end_with(proxy: WebSocketProxyServer, runner: WorkerRunner) -> None:

@@ -61,9 +61,14 @@ demo: setup
 	VOICEWS_PUBLIC_URL=$${VOICEWS_PUBLIC_URL:-http://localhost:$(PORT)} \
 	PORT=$(PORT) $(BIN)/python manage.py demo
 
+# Most tests wait for something, so more of them run than there are processors. The directories whose files
+# take longest come first, and a file stays in one process, as its tests share servers and browsers.
+SLOW_TESTS := tests/sessions tests/interop tests/browser
+
 test: setup-test lint
 	npm test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not alone' -n 4 --dist loadfile --no-loadscope-reorder $(SLOW_TESTS) tests
+	$(BIN)/python -m pytest -m alone
 
 lint: setup node_modules/.package-lock.json
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def until(condition: Callable[[], object], timeout_secs: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout_secs: float = 20.0) -> None:
     """Return as soon as the condition holds; raises `TimeoutError`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_secs

@@ -82,7 +82,7 @@ async def hear_every_sample_again(uri: str) -> None:
     call.task.start()
     said = ramp(RATE * SECONDS)
     call.say(said)
-    await until(lambda: len(call.pcm) >= len(said), timeout_secs=SECONDS + 10)
+    await until(lambda: len(call.pcm) >= len(said), timeout_secs=3 * SECONDS)
     assert call.pcm == said
     await call.hang_up()
     assert call.events == ["on_connected", "on_disconnected"]

@@ -255,7 +255,27 @@ class TestPlay:
             playback = bot.play(seconds(100))
         await asyncio.wait_for(_wait(playback), 1)
         assert playback.interrupted
-        assert playback.heard_ms == 0
+        assert playback.heard_ms == pytest.approx(1000 if how == "before" else 0)
+        await call.finish()
+
+    @virtual_time
+    async def test_a_socket_is_lost_and_given_back(self) -> None:
+        bot = Bot()
+        call = await Call(bot).hello()
+        sent, partly = bot.play(seconds(1.1)), bot.play(seconds(1))
+        await asyncio.sleep(1)
+        first = call.secs()
+        call.connection.disconnect(1006)
+        assert (await sent).heard_ms == pytest.approx(1000)
+        assert sent.interrupted
+        await asyncio.sleep(5)
+        assert not partly.done
+        call.socket = FakeSocket()
+        call.connection = call.transport.connect(call.socket)
+        await partly
+        assert partly.heard_ms == pytest.approx(1000 - (first - 1.1) * 1000)
+        assert not partly.interrupted
+        assert first + call.secs() == pytest.approx(2.1)
         await call.finish()
 
     @virtual_time

@@ -70,8 +70,9 @@ class PhoneLine(Protocol):
 class Playback:
     """What `Bot.play` returns: await it to go on when the user has heard it, or was interrupted.
 
-    `heard_ms` is how much of it the user heard, `interrupted` whether that was cut short; both
-    are final once it is done.
+    `heard_ms` is how much of it the user heard, `interrupted` whether its end was cut off; both
+    are final once it is done. What was lost with a client's socket was not heard, and what had not
+    been sent by then is played to the client when it is back.
     """
 
     def __init__(self, duration_ms: float) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from tests.fakes import FakeSocket, virtual_time
+from tests.test_bots import Call
 from voicews.bots import Bot
 from voicews.frames import (
     BotOutputFrame,
@@ -68,3 +71,31 @@ async def test_a_transcript(entries: list[TranscriptEntry]) -> None:
         ("bot", "never heard", None, True),
     ]
     assert {one.session_id for one in entries} == {session.pk}
+
+
+@virtual_time
+async def test_what_was_heard_of_what_a_lost_client_and_the_end_cut_off() -> None:
+    written: list[TranscriptEntry] = []
+    bot = Bot()
+    call = Call(bot)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timeline, "add", written.append)
+        TranscriptRecorder(VoiceSession(bot="talker")).attach(bot)
+        await call.hello()
+        for text in ("heard", "lost on its way", "begun", "never"):
+            bot.play(bytes(48000 // 2), text=text)
+        await asyncio.sleep(0.9)
+        call.connection.disconnect(1006)
+        call.socket = FakeSocket()
+        call.connection = call.transport.connect(call.socket)
+        await asyncio.sleep(0.2)
+        call.task.cancel("over")
+    await call.finish()
+    said = [(one.text, one.heard_ms, one.interrupted) for one in written]
+    assert said == [
+        ("heard", 500, False),
+        ("lost on its way", 400, True),
+        # 80 ms of it had been sent when the client was lost.
+        ("begun", 200, True),
+        ("never", 0, True),
+    ]

@@ -794,13 +794,108 @@ class TestClients:
         await call.finish()
 
     @virtual_time
+    async def test_what_was_lost_with_the_socket_was_not_heard(self) -> None:
+        call = Call().start()
+        call.say(1.1, "a")
+        call.say(1, "b")
+        await asyncio.sleep(1)
+        sent = call.secs()
+        assert 1.1 < sent < 1.3
+        call.connection.disconnect(1006)
+        # All of it had been sent, and 100 ms were on their way: that was it.
+        assert call.played() == [("a", 1000.0, True)]
+        await asyncio.sleep(5)
+        call.reconnect()
+        await asyncio.sleep(2)
+        # The one that had begun goes on, without what was on its way.
+        assert call.played()[1:] == [("b", round(2100 - sent * 1000, 3), False)]
+        call.say(0.5, "c")
+        await asyncio.sleep(1)
+        assert call.played()[2:] == [("c", 500.0, False)]
+        await call.finish()
+
+    @virtual_time
+    async def test_what_the_client_reported_decides_what_was_lost(self) -> None:
+        call = Call().start()
+        await call.receive(PlaybackPositionFrame(0))
+        call.say(0.9, "a")
+        call.say(1.1, "b")
+        await asyncio.sleep(1)
+        # It is behind: the network, and its own buffer.
+        await call.receive(PlaybackPositionFrame(800_000_000))
+        sent = call.secs()
+        call.connection.disconnect(1006)
+        assert call.played() == [("a", 800.0, True)]
+        call.reconnect()
+        await call.receive(PlaybackPositionFrame(round(sent * NS), "idle"))
+        await asyncio.sleep(2)
+        await call.receive(PlaybackPositionFrame(2 * NS, "idle"))
+        assert call.played()[1:] == [("b", round(2000 - sent * 1000, 3), False)]
+        await call.finish()
+
+    @virtual_time
+    async def test_a_report_that_is_read_after_the_loss_changes_nothing(self) -> None:
+        call = Call().start()
+        await call.receive(PlaybackPositionFrame(0))
+        call.say(0.2, "a")
+        await asyncio.sleep(0.1)
+        call.socket.error = ConnectionError("gone")
+        call.tap.push_frame(OutputTransportMessageUrgentFrame({}))
+        await settle()
+        assert call.played() == [("a", 0.0, True)]
+        assert call.is_open()
+        await call.receive(PlaybackPositionFrame(NS // 5, "idle"))
+        await asyncio.sleep(1)
+        assert call.played() == [("a", 0.0, True)]
+        await call.finish()
+
+    @virtual_time
+    async def test_a_client_that_took_no_more_has_not_heard_what_came_then(self) -> None:
+        call = Call(audio_out_write_timeout_secs=2.0).start()
+        call.say(5, "a")
+        await asyncio.sleep(0.41)
+        call.socket.flows.clear()
+        await asyncio.sleep(3)
+        assert not call.is_open()
+        call.tap.push_frame(InterruptionFrame())
+        # Not the two seconds that the clock went on until the loss was noticed.
+        [(name, heard_ms, cut)] = call.played()
+        assert (name, cut) == ("a", True)
+        assert 400 <= heard_ms <= 480
+        call.socket.flows.set()
+        await call.finish()
+
+    @pytest.mark.parametrize("how", ["cancelled", "gone", "nobody"])
+    @virtual_time
+    async def test_how_much_was_heard_of_what_the_end_cuts_off(self, how: str) -> None:
+        call = Call().start()
+        call.say(1.1, "a")
+        call.say(1, "b")
+        call.say(1, "c")
+        await asyncio.sleep(1.2)
+        heard = [("a", 1100.0, False), ("b", 100.0, True), ("c", 0.0, True)]
+        if how == "cancelled":
+            call.task.cancel()
+        elif how == "gone":
+            call.task.end()
+            call.connection.disconnect(1006)
+        else:
+            call.connection.disconnect(1006)
+            call.task.end()
+        await call.task.wait()
+        assert call.played() == heard
+        await call.finish()
+
+    @virtual_time
     async def test_an_interruption_while_nobody_listens(self) -> None:
         call = Call().start()
+        await call.receive(PlaybackPositionFrame(0))
         call.say(2, "a")
         await asyncio.sleep(1)
+        await call.receive(PlaybackPositionFrame(950_000_000))
         call.connection.disconnect(1006)
         call.tap.push_frame(InterruptionFrame())
-        assert [(name, cut) for name, _, cut in call.played()] == [("a", True)]
+        assert call.played() == [("a", 950.0, True)]
         call.reconnect()
         await asyncio.sleep(2)
         assert call.audio() == []

@@ -117,12 +117,13 @@ class TestByReports:
         playout = playing(reports=True)
         playout.report(2**62, "playing", 300 * MS, T + 0.1)
         assert playout.completed(T + 0.2) == []
-        assert playout.heard_pts(1000 * MS, 0.0, T + 0.2) == 400 * MS
+        assert playout.lose_peer(1000 * MS, 0.0) == [PlayedFrame("a", 300.0, True)]
 
     def test_another_client_has_to_show_that_it_reports(self) -> None:
         playout = playing(reports=True)
-        playout.new_peer()
-        assert playout.completed(T + 1) == [PlayedFrame("a", 1000.0, False)]
+        playout.lose_peer(1000 * MS, 0.5)
+        playout.mark("b", 500.0, 1500 * MS, T + 5)
+        assert playout.completed(T + 5) == [PlayedFrame("b", 500.0, False)]
 
 
 class TestByMarks:
@@ -148,6 +149,81 @@ class TestByMarks:
         assert playing(acknowledges_marks=True).acknowledge("b") == []
 
 
+class TestLost:
+    """The peer is gone, and so is what it had not played."""
+
+    @pytest.mark.parametrize(
+        ("ahead", "heard", "cut"), [(0.0, 1000.0, False), (0.2, 800.0, True), (5.0, 0.0, True)]
+    )
+    def test_by_the_clock(self, ahead: float, heard: float, cut: bool) -> None:
+        playout = playing()
+        assert playout.lose_peer(1000 * MS, ahead) == [PlayedFrame("a", heard, cut)]
+        assert not playout
+        assert playout.due_at() is None
+
+    @pytest.mark.parametrize(
+        ("reported", "heard", "cut"),
+        [
+            (0, 0.0, True),
+            (900 * MS, 900.0, True),
+            (1000 * MS - REPORT_TOLERANCE_NS - 1, 1000 - 5 - 1 / MS, True),
+        ],
+    )
+    def test_by_the_last_report(self, reported: int, heard: float, cut: bool) -> None:
+        playout = playing(reports=True)
+        playout.report(reported, "playing", 1000 * MS, T + 0.9)
+        assert playout.lose_peer(1000 * MS, 0.0) == [
+            PlayedFrame("a", pytest.approx(heard), cut)  # type: ignore[arg-type]  # compares
+        ]
+
+    def test_an_interruption_that_is_not_reported(self) -> None:
+        playout = playing(reports=True)
+        playout.report(400 * MS, "playing", 1000 * MS, T + 0.4)
+        playout.interrupt([], 1000 * MS, 0.2, T + 0.5)
+        assert playout.lose_peer(1000 * MS, 0.0) == [PlayedFrame("a", 400.0, True)]
+        assert playout.due_at() is None
+
+    def test_one_that_goes_on_leaves_out_what_was_lost(self) -> None:
+        playout = Playout()
+        assert playout.lose_peer(300 * MS, 0.2) == []
+        assert playout.lose_peer(600 * MS, 0.1) == []
+        playout.mark("a", 1000.0, 1000 * MS, T + 9)
+        assert playout.completed(T + 9) == [PlayedFrame("a", 700.0, False)]
+        playout.mark("b", 1000.0, 2000 * MS, T + 10)
+        assert playout.completed(T + 10) == [PlayedFrame("b", 1000.0, False)]
+
+    def test_one_that_goes_on_and_is_cut_off(self) -> None:
+        playout = Playout()
+        playout.lose_peer(300 * MS, 0.2)
+        # 600 ms were sent of "a" when the user spoke, who had heard all but the last 100 of them.
+        unsent = [("a", 1000.0, 400.0), ("b", 100.0, 500.0)]
+        assert playout.interrupt(unsent, 600 * MS, 0.1, T) == [
+            PlayedFrame("a", 300.0, True),
+            PlayedFrame("b", 0.0, True),
+        ]
+        playout.mark("c", 600.0, 1200 * MS, T + 1)
+        assert playout.completed(T + 1) == [PlayedFrame("c", 600.0, False)]
+
+    def test_what_was_lost_before_an_utterance_is_none_of_it(self) -> None:
+        playout = Playout()
+        playout.lose_peer(300 * MS, 0.2)
+        # 250 ms of a stream without a name were lost, and 50 of this.
+        playout.mark("a", 50.0 + 100.0, 400 * MS, T + 1)
+        assert playout.completed(T + 1) == [PlayedFrame("a", 100.0, False)]
+
+    def test_a_client_that_is_back_has_not_heard_it_either(self) -> None:
+        """Its page may go on to play and report what it had before; the call goes by the loss."""
+        playout = Playout()
+        playout.lose_peer(300 * MS, 0.2)
+        playout.report(200 * MS, "idle", 500 * MS, T)
+        playout.interrupt([("a", 1000.0, 500.0)], 500 * MS, 0.2, T)
+        assert playout.report(400 * MS, "flushed", 500 * MS, T + 0.1) == [
+            PlayedFrame("a", 200.0, True)
+        ]
+        playout.lose_peer(500 * MS, 0.0)
+        assert playout.lose_peer(500 * MS, 0.0) == []
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("mark"), st.integers(1, 2000)),
@@ -156,7 +232,7 @@ steps = st.lists(
         st.tuples(st.just("flushed"), st.integers(0, 10**10)),
         st.tuples(st.just("acknowledge"), st.integers(0, 9)),
         st.tuples(st.just("wait"), st.integers(0, 3000)),
-        st.tuples(st.just("new_peer"), st.just(0)),
+        st.tuples(st.just("lose"), st.integers(0, 1000)),
     ),
     max_size=30,
 )
@@ -165,7 +241,7 @@ steps = st.lists(
 @given(steps, st.booleans())
 def test_every_utterance_is_answered_once(steps: list[tuple[str, int]], marks: bool) -> None:
     playout = Playout(acknowledges_marks=marks)
-    now, sent, count, unsent = T, 0, 0, 0
+    now, sent, count, unsent, lost_secs = T, 0, 0, 0, 0.0
     durations: dict[str, float] = {}
     played: list[PlayedFrame] = []
     for step, value in steps:
@@ -186,8 +262,9 @@ def test_every_utterance_is_answered_once(steps: list[tuple[str, int]], marks: b
             played += playout.report(value, state, sent, now)
         elif step == "acknowledge":
             played += playout.acknowledge(str(value))
-        elif step == "new_peer":
-            playout.new_peer()
+        elif step == "lose":
+            played += playout.lose_peer(sent, value / 1000)
+            lost_secs += value / 1000
         else:
             now += value / 1000
             played += playout.completed(now)
@@ -196,7 +273,7 @@ def test_every_utterance_is_answered_once(steps: list[tuple[str, int]], marks: b
     assert sorted(p.name for p in played) == sorted(durations)
     for frame in played:
         assert 0 <= frame.heard_ms <= durations[frame.name]
-        if not frame.interrupted:
+        if not frame.interrupted and not lost_secs:
             assert frame.heard_ms == durations[frame.name]
 
 

@@ -49,6 +49,11 @@ class TranscriptRecorder(FrameProcessor):
             self.link(bot)
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if type(frame) is CancelFrame:
+            # What was heard of everything comes up while this goes down.
+            self.push_frame(frame, direction)
+            self._cancelled()
+            return
         handler = _HANDLERS.get(type(frame))
         if handler is not None:
             handler(self, frame)
@@ -86,7 +91,7 @@ class TranscriptRecorder(FrameProcessor):
         detail = f"{frame.processor}: {frame.error}" if frame.processor else frame.error
         note(self._session, SessionEvent.Kind.ERROR, SessionEvent.Actor.BOT, detail=detail)
 
-    def _cancelled(self, frame: CancelFrame) -> None:
+    def _cancelled(self) -> None:
         for entry in self._spoken.values():
             entry.interrupted = True
             timeline.add(entry)
@@ -98,6 +103,5 @@ _HANDLERS: dict[type[Frame], Callable[[TranscriptRecorder, Any], None]] = {
     InputTextFrame: TranscriptRecorder._typed,
     BotOutputFrame: TranscriptRecorder._bot_said,
     PlayedFrame: TranscriptRecorder._played,
-    CancelFrame: TranscriptRecorder._cancelled,
     ErrorFrame: TranscriptRecorder._failed,
 }

@@ -114,17 +114,15 @@ class OutputTransport(FrameProcessor):
     def connect(self, writer: SocketWriter) -> None:
         """A client listens: go on with what waits."""
         self._writer = writer
-        self._playout.new_peer()
         self._pump()
 
     def disconnect(self) -> None:
         """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
-        self._writer = None
-        if self._loop is not None:
-            self._pacer.flush(self._loop.time())
+        writer, self._writer = self._writer, None
         self._stop_timer()
+        self._lose_peer(writer)
         if self._end_frame is not None:
-            self._queue.clear()
+            self._give_up()
             self._finish(self._end_frame)
 
     def send(self, frame: Frame, *, urgent: bool = True) -> None:
@@ -147,7 +145,7 @@ class OutputTransport(FrameProcessor):
 
     def report_playback(self, pts: int, state: str) -> None:
         """The client says that it has played up to `pts` (ns)."""
-        if self._loop is not None:
+        if self._loop is not None and self._writer is not None:
             self._push_played(self._playout.report(pts, state, self._sent_pts, self._loop.time()))
             self._end_if_played()
 
@@ -219,26 +217,15 @@ class OutputTransport(FrameProcessor):
     def _interrupt(self, frame: InterruptionFrame) -> None:
         assert self._loop is not None
         now = self._loop.time()
-        unsent_secs = 0.0
-        utterances = []
-        for queued in self._queue:
-            if isinstance(queued, OutputAudioRawFrame):
-                unsent_secs += queued.duration_secs
-            elif isinstance(queued, MarkFrame):
-                utterances.append((queued.name, queued.duration_ms, self._unsent_ms(unsent_secs)))
+        utterances = self._unsent()
         audible = bool(
-            unsent_secs
+            self._queued_bytes
             or utterances
             or self._speaking
             or self._playout
             or self._pacer.playhead + PEER_BUFFER_SECS > now
         )
-        self._queue = deque(f for f in self._queue if not isinstance(f, DataFrame))
-        self._queued_bytes = 0
-        self._head_offset = 0
-        self._packets.clear()
-        if self._resampler is not None:
-            self._resampler.reset()
+        self._drop_queued()
         if not audible:
             return
         if self._writer is not None:
@@ -253,12 +240,46 @@ class OutputTransport(FrameProcessor):
         self._push_played(cut)
         self._pump()
 
+    def _unsent(self) -> list[tuple[str, float, float]]:
+        """The utterances in the queue: name, duration_ms, and the ms not sent up to their ends."""
+        secs = 0.0
+        utterances = []
+        for queued in self._queue:
+            if isinstance(queued, OutputAudioRawFrame):
+                secs += queued.duration_secs
+            elif isinstance(queued, MarkFrame):
+                utterances.append((queued.name, queued.duration_ms, self._unsent_ms(secs)))
+        return utterances
+
     def _unsent_ms(self, queued_secs: float) -> float:
         head = self._queue[0]
         begun = self._head_offset
         if begun and isinstance(head, OutputAudioRawFrame):
             queued_secs -= begun / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
         return queued_secs * 1000
+
+    def _drop_queued(self) -> None:
+        self._queue = deque(f for f in self._queue if not isinstance(f, DataFrame))
+        self._queued_bytes = 0
+        self._head_offset = 0
+        self._packets.clear()
+        if self._resampler is not None:
+            self._resampler.reset()
+
+    def _lose_peer(self, writer: SocketWriter | None) -> None:
+        now = asyncio.get_running_loop().time()
+        # A peer that took no more has not played what was sent since.
+        until = now if writer is None or writer.stalled_since is None else writer.stalled_since
+        ahead_secs = self._pacer.ahead_secs(until)
+        self._pacer.flush(now)
+        self._push_played(self._playout.lose_peer(self._sent_pts, ahead_secs))
+
+    def _give_up(self) -> None:
+        """Nothing of what waits will ever be sent."""
+        unsent = self._unsent()
+        self._drop_queued()
+        self._queue.clear()
+        self._push_played(self._playout.interrupt(unsent, self._sent_pts, 0.0, 0.0))
 
     def _end(self, frame: EndFrame) -> None:
         if self._ending:
@@ -276,12 +297,13 @@ class OutputTransport(FrameProcessor):
         if listens:
             self._pump()
         else:
-            self._queue.clear()
+            self._give_up()
             self._finish(frame)
 
     def _cancel(self, frame: CancelFrame) -> None:
         self._ending = True
-        self._queue.clear()
+        self._lose_peer(self._writer)
+        self._give_up()
         if self._writer is not None:
             self._writer.drop_pending()
         self._finish(frame)
@@ -423,9 +445,10 @@ class OutputTransport(FrameProcessor):
         if self._params.add_wav_header:
             audio = wrap_wav(pcm, self._rate, self._channels)
         frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
-        self.send(frame, urgent=False)
+        # Counted first: if the write fails, this is lost like all that the peer did not play.
         self._sent_pts += duration_ns
         self._pacer.sent(duration_ns / NS_PER_SEC, now)
+        self.send(frame, urgent=False)
         self.push_frame(frame)
 
     # --- the clock ------------------------------------------------------------------------------

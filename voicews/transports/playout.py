@@ -30,10 +30,13 @@ class _Utterance:
     end_pts: int
     #: When it is over at the latest.
     deadline: float
+    #: What of it was lost with a socket before its end was sent.
+    lost_ns: int
 
     def heard(self, pts: int, *, interrupted: bool) -> PlayedFrame:
-        missed_ms = max(0, self.end_pts - pts) / NS_PER_MS if interrupted else 0.0
-        return PlayedFrame(self.name, max(0.0, self.duration_ms - missed_ms), interrupted)
+        missed_ns = self.lost_ns + (max(0, self.end_pts - pts) if interrupted else 0)
+        heard_ms = max(0.0, self.duration_ms - missed_ns / NS_PER_MS)
+        return PlayedFrame(self.name, heard_ms, interrupted)
 
 
 class Playout:
@@ -47,27 +50,38 @@ class Playout:
         #: The peer tells positions.
         self._reports = False
         self._reported_pts = 0
-        self._reported_at = 0.0
+        #: Ranges (from, to), since the last mark, that were lost with a peer; the end of the last.
+        self._lost: list[tuple[int, int]] = []
+        self._lost_until = 0
 
     def __bool__(self) -> bool:
         """Whether an utterance is under way."""
         return bool(self._waiting)
 
-    def new_peer(self) -> None:
-        """Another client listens now; it has yet to show whether it reports."""
-        self._reports = False
-
     def mark(self, name: str, duration_ms: float, end_pts: int, playhead: float) -> None:
         """An utterance that ends at `end_pts` has been sent, and should be over at `playhead`."""
-        self._waiting.append(_Utterance(name, duration_ms, end_pts, playhead))
+        self._waiting.append(self._utterance(name, duration_ms, end_pts, playhead))
+        self._lost.clear()
 
-    def heard_pts(self, sent_pts: int, ahead_secs: float, now: float) -> int:
-        """The position that the user hears at `now`; `ahead_secs` is what the pacer sent ahead."""
-        paced = sent_pts - int(ahead_secs * 1000 * NS_PER_MS)
-        if not self._reports:
-            return max(0, paced)
-        since = int((now - self._reported_at) * 1000 * NS_PER_MS)
-        return max(0, min(sent_pts, self._reported_pts + since))
+    def lose_peer(self, sent_pts: int, ahead_secs: float) -> list[PlayedFrame]:
+        """The peer is gone, and what it had not played is lost; returns what that decides.
+
+        `ahead_secs` is what the pacer had sent ahead. The next peer has yet to show whether it
+        reports.
+        """
+        heard = self._reported_pts if self._reports else _paced(sent_pts, ahead_secs)
+        heard = max(heard, self._lost_until)
+        over = [utterance.heard(self._reported_pts, interrupted=True) for utterance in self._cut]
+        for utterance in self._waiting:
+            is_cut = utterance.end_pts - REPORT_TOLERANCE_NS > heard
+            over.append(utterance.heard(heard, interrupted=is_cut))
+        self._cut.clear()
+        self._waiting.clear()
+        self._reports = False
+        if heard < sent_pts:
+            self._lost.append((heard, sent_pts))
+            self._lost_until = sent_pts
+        return over
 
     def acknowledge(self, name: str) -> list[PlayedFrame]:
         """The peer says that it has played up to the end of this utterance."""
@@ -81,8 +95,7 @@ class Playout:
     def report(self, pts: int, state: str, sent_pts: int, now: float) -> list[PlayedFrame]:
         """The peer says it has played up to `pts`; returns what that decides."""
         self._reports = True
-        self._reported_pts = min(pts, sent_pts)
-        self._reported_at = now
+        self._reported_pts = max(self._lost_until, min(pts, sent_pts))
         if state != "flushed":
             return self.completed(now)
         cut, self._cut = self._cut, []
@@ -99,13 +112,15 @@ class Playout:
         cut = list(self._waiting)
         self._waiting.clear()
         for name, duration_ms, unsent_ms in unsent:
-            cut.append(_Utterance(name, duration_ms, sent_pts + int(unsent_ms * NS_PER_MS), now))
+            end_pts = sent_pts + int(unsent_ms * NS_PER_MS)
+            cut.append(self._utterance(name, duration_ms, end_pts, now))
+        self._lost.clear()
         if self._reports:
             for utterance in cut:
                 utterance.deadline = now + FLUSH_GRACE_SECS
             self._cut.extend(cut)
             return []
-        heard = self.heard_pts(sent_pts, ahead_secs, now)
+        heard = _paced(sent_pts, ahead_secs)
         return [utterance.heard(heard, interrupted=True) for utterance in cut]
 
     def completed(self, now: float) -> list[PlayedFrame]:
@@ -124,6 +139,13 @@ class Playout:
         times += [utterance.deadline for utterance in self._cut[:1]]
         return min(times, default=None)
 
+    def _utterance(
+        self, name: str, duration_ms: float, end_pts: int, deadline: float
+    ) -> _Utterance:
+        start_pts = end_pts - int(duration_ms * NS_PER_MS)
+        lost_ns = sum(max(0, to - max(start, start_pts)) for start, to in self._lost)
+        return _Utterance(name, duration_ms, end_pts, deadline, lost_ns)
+
     def _is_over(self, utterance: _Utterance, now: float) -> bool:
         if self._reports and self._reported_pts >= utterance.end_pts - REPORT_TOLERANCE_NS:
             return True
@@ -132,3 +154,7 @@ class Playout:
     def _deadline(self, utterance: _Utterance) -> float:
         is_told = self._reports or self._acknowledges
         return utterance.deadline + (REPORT_GRACE_SECS if is_told else 0.0)
+
+
+def _paced(sent_pts: int, ahead_secs: float) -> int:
+    return max(0, sent_pts - int(ahead_secs * 1000 * NS_PER_MS))

@@ -67,6 +67,11 @@ class SocketWriter:
     def has_work(self) -> bool:
         return bool(self._pending or self._urgent)
 
+    @property
+    def stalled_since(self) -> float | None:
+        """When (loop time) the write began that the peer did not take; None if it took all."""
+        return self._write_started if isinstance(self.error, WriteTimeout) else None
+
     def put(self, data: str | bytes, *, urgent: bool = False) -> None:
         """Write `data` after what waits, or before it if `urgent`. Does not wait."""
         if self.error is not None:

@@ -9,19 +9,23 @@ import pytest
 from tests.fakes import Tap, settle, virtual_time
 from voicews.frames import (
     CancelFrame,
+    ClientMessageFrame,
     ControlFrame,
     Direction,
     EndFrame,
     ErrorFrame,
     Frame,
     InputAudioRawFrame,
+    InputDTMFFrame,
     InputTextFrame,
+    InputTransportMessageFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
     StartFrame,
     SystemFrame,
     TextFrame,
     TranscriptionFrame,
+    UserStartedSpeakingFrame,
 )
 from voicews.pipeline import FrameProcessor, Pipeline, QueuedProcessor
 
@@ -287,23 +291,56 @@ class TestQueuedProcessor:
         assert slow.dropped_frames == 5
         await asyncio.sleep(9)
         assert chain.last.downstream == [texts[0], TranscriptionFrame("kept"), *texts[6:]]
-        assert caplog.messages == ["call c1: Slow is too slow, 1 frames dropped"]
+        assert caplog.messages == ["call c1: Slow is too slow, 1 TextFrame dropped"]
 
     @virtual_time
-    async def test_overflow_of_what_must_not_be_dropped(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_overflow_of_all_that_users_do(self, caplog: pytest.LogCaptureFixture) -> None:
+        slow = Slow()
+        slow.max_queued_frames = 4
+        chain = Chain(slow)
+        chain.down(TextFrame("busy"))
+        await settle()
+        did: list[Frame] = [
+            TranscriptionFrame("1"),
+            InputTextFrame("2"),
+            ClientMessageFrame("3"),
+            InputTransportMessageFrame({"4": 4}),
+            InputDTMFFrame("5"),
+            UserStartedSpeakingFrame(),
+        ]
+        # Audio goes first, also if it is what comes last.
+        chain.down(AUDIO_IN, *did, AUDIO_IN)
+        assert slow.dropped_frames == 4
+        await asyncio.sleep(9)
+        assert chain.last.downstream == [TextFrame("busy"), *did[2:]]
+        assert caplog.messages == [
+            "call c1: Slow is too slow, 1 InputAudioRawFrame dropped",
+            "call c1: Slow is too slow, 1 TranscriptionFrame dropped",
+            "call c1: Slow is too slow, 1 InputTextFrame dropped",
+        ]
+
+    @virtual_time
+    async def test_a_stuck_handler_piles_nothing_up(self, caplog: pytest.LogCaptureFixture) -> None:
+        slow = Slow()
+        chain = Chain(slow)
+        for n in range(slow.max_queued_frames + 1000):
+            chain.down(InputTextFrame(str(n)))
+        assert slow.dropped_frames == 1000
+        assert len(caplog.records) == 2
+        chain.down(CancelFrame())
+        await settle()
+
+    @virtual_time
+    async def test_overflow_drops_no_control_frame(self, caplog: pytest.LogCaptureFixture) -> None:
         slow = Slow()
         slow.max_queued_frames = 2
         chain = Chain(slow)
-        kept = [TranscriptionFrame(str(n)) for n in range(6)]
-        chain.down(kept[0])
+        chain.down(TextFrame("busy"))
         await settle()
-        chain.down(AUDIO_IN, *kept[1:])
+        chain.down(*[EndFrame(str(n)) for n in range(4)], InputTextFrame("x"))
         await asyncio.sleep(9)
-        assert chain.last.downstream == kept
-        # Not a line for each frame that follows.
-        assert len(caplog.records) == 1
+        assert chain.last.downstream == [TextFrame("busy"), *[EndFrame(str(n)) for n in range(4)]]
+        assert caplog.messages == ["call c1: Slow is too slow, 1 InputTextFrame dropped"]
 
     @virtual_time
     async def test_a_slow_one_delays_neither_its_own_call_nor_another(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 
 from voicews.frames import (
     CancelFrame,
@@ -20,6 +20,7 @@ from voicews.frames import (
     ErrorFrame,
     Frame,
     InputAudioRawFrame,
+    InputFrame,
     InterruptionFrame,
     StartFrame,
     SystemFrame,
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 #: At most one log line a second for each processor that keeps failing.
 ERROR_LOG_INTERVAL_SECS = 1.0
+#: One log line for so many frames of a kind that a slow processor loses.
+DROPS_PER_LOG_LINE = 500
 
 
 class FrameProcessor:
@@ -118,7 +121,8 @@ class QueuedProcessor(FrameProcessor):
     `handle_frame` if a `DataFrame` is what it is busy with.
     """
 
-    #: Frames that may wait: one minute of 20 ms audio. Beyond it the oldest input audio goes.
+    #: Frames that may wait: one minute of 20 ms audio. Beyond it the oldest audio or `DataFrame`
+    #: goes, and where there is none, the oldest of what else the user did; control frames stay.
     max_queued_frames = 3000
 
     def __init__(self, *, name: str | None = None) -> None:
@@ -129,6 +133,7 @@ class QueuedProcessor(FrameProcessor):
         self._handling: asyncio.Task[None] | None = None
         self._closed = False
         self.dropped_frames = 0
+        self._dropped: Counter[str] = Counter()
 
     async def handle_frame(self, frame: Frame, direction: Direction) -> None:
         """Take a frame; may wait. The default passes it on."""
@@ -150,9 +155,9 @@ class QueuedProcessor(FrameProcessor):
             return
         if self._closed:
             return
-        if len(self._queue) >= self.max_queued_frames:
-            self._make_room()
         self._queue.append((frame, direction))
+        if len(self._queue) > self.max_queued_frames:
+            self._drop_one()
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
@@ -194,18 +199,27 @@ class QueuedProcessor(FrameProcessor):
         if self._busy_with is not None and self._handling is not None:
             self._handling.cancel()
 
-    def _make_room(self) -> None:
-        for index, (frame, _direction) in enumerate(self._queue):
-            if isinstance(frame, InputAudioRawFrame | DataFrame):
-                del self._queue[index]
-                self.dropped_frames += 1
-                break
-        else:
+    def _drop_one(self) -> None:
+        index = self._oldest(InputAudioRawFrame, DataFrame)
+        if index is None:
+            index = self._oldest(InputFrame)
+        if index is None:
             return
-        if self.dropped_frames % 500 == 1:
+        kind = type(self._queue[index][0]).__name__
+        del self._queue[index]
+        self.dropped_frames += 1
+        self._dropped[kind] += 1
+        if self._dropped[kind] % DROPS_PER_LOG_LINE == 1:
             logger.warning(
-                "call %s: %s is too slow, %d frames dropped",
+                "call %s: %s is too slow, %d %s dropped",
                 self.call_id,
                 self.name,
-                self.dropped_frames,
+                self._dropped[kind],
+                kind,
             )
+
+    def _oldest(self, *kinds: type[Frame]) -> int | None:
+        for index, (frame, _direction) in enumerate(self._queue):
+            if isinstance(frame, kinds):
+                return index
+        return None

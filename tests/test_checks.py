@@ -132,7 +132,7 @@ def test_the_database(
     debug: bool, database: dict[str, Any], expected: list[str], settings: Any
 ) -> None:
     settings.DEBUG = debug
-    with mock.patch.object(settings, "DATABASES", {"default": database}):
+    with mock.patch.dict(settings.DATABASES, {"default": database}):
         assert ids(checks.check_database()) == expected
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from voicews.audio.codecs import Codec, get_codec
+from voicews.audio.codecs import get_codec
 from voicews.audio.pcm import INT16
 from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.frames import (
@@ -131,10 +131,6 @@ class GenesysSerializer(TelephonySerializer):
         self._clock = clock
         self._rate_limit = RateLimit(BINARY_MESSAGES_PER_SEC, BINARY_BURST)
         self._held = bytearray()
-
-    @property
-    def _send_codec(self) -> Codec:
-        return self._codec
 
     # --- to Genesys -----------------------------------------------------------------------------
 

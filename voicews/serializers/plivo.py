@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from binascii import b2a_base64
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from voicews.audio.codecs import Codec, get_codec
+from voicews.audio.codecs import get_codec
 from voicews.exceptions import InvalidMessage
 from voicews.frames import (
     CallStartedFrame,
@@ -21,33 +20,19 @@ from voicews.frames import (
     InterruptionFrame,
     MarkFrame,
     MarkPlayedFrame,
-    OutputAudioRawFrame,
     OutputDTMFFrame,
 )
+from voicews.serializers.json_streams import EVENTS, JSONStreamSerializer, StreamMessage
 from voicews.serializers.telephony import (
-    StreamState,
-    TelephonySerializer,
     check_buttons,
     check_id,
     clip,
-    decode_audio,
-    decode_dtmf,
-    parse_json,
     read_codec,
     read_parameters,
     to_json,
 )
 
 _SEPARATORS = re.compile("[;,]")
-
-_EVENTS: Final = frozenset(
-    ["start", "media", "playedStream", "clearedAudio", "dtmf", "stop", "error", "playFailed"]
-)
-
-
-class _Media(msgspec.Struct, gc=False):
-    payload: bytes  # base64 on the wire
-    track: str = "inbound"
 
 
 class _MediaFormat(msgspec.Struct, rename="camel"):
@@ -62,25 +47,14 @@ class _Start(msgspec.Struct, rename="camel"):
     media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
 
 
-class _DTMF(msgspec.Struct):
-    digit: str | int
-
-
-class _Message(msgspec.Struct, gc=False):
-    event: str
+class _Message(StreamMessage, gc=False):
     stream_id: str = msgspec.field(name="streamId", default="")
-    media: _Media | None = None
-    dtmf: _DTMF | None = None
     start: _Start | None = None
     name: str = ""
     extra_headers: Any = None
 
 
-# Lax: numbers come as strings here and as numbers there.
-_decoder = msgspec.json.Decoder(_Message, strict=False)
-
-
-class PlivoSerializer(TelephonySerializer):
+class PlivoSerializer(JSONStreamSerializer[_Message]):
     """JSON in text messages; mu-law of 8000 Hz or L16 of 8000 or 16000 Hz in base64.
 
     Both ways are in the codec that the start message names, which is the `contentType` of our
@@ -89,67 +63,40 @@ class PlivoSerializer(TelephonySerializer):
 
     provider = "plivo"
     sends_dtmf = True
+    # Lax: numbers come as strings here and as numbers there.
+    _decoder = msgspec.json.Decoder(_Message, strict=False)
+    _events = EVENTS | {"playedStream", "clearedAudio", "error", "playFailed"}
 
     def __init__(self) -> None:
         super().__init__()
         self._codec = get_codec("PCMU", 8000)
         self.sample_rate = 8000
-        self._media_prefix = ""
-        self._stream_json = ""
 
-    @property
-    def _send_codec(self) -> Codec:
-        return self._codec
-
-    def serialize(self, frame: Frame) -> str | bytes | None:
-        if self.state is not StreamState.STARTED:
-            return None
-        if type(frame) is OutputAudioRawFrame:
-            payload = b2a_base64(self._encode(frame), newline=False).decode("ascii")
-            return f'{self._media_prefix}{payload}"}}}}'
+    def _serialize_event(self, frame: Frame) -> str | None:
         if isinstance(frame, MarkFrame):
-            return f'{{"event":"checkpoint",{self._stream_json},"name":{json.dumps(frame.name)}}}'
+            checkpoint = {"event": "checkpoint", "streamId": self._stream_id, "name": frame.name}
+            return to_json(checkpoint)
         if isinstance(frame, InterruptionFrame):
-            return f'{{"event":"clearAudio",{self._stream_json}}}'
+            return to_json({"event": "clearAudio", "streamId": self._stream_id})
         if isinstance(frame, OutputDTMFFrame):
             return to_json({"event": "sendDTMF", "dtmf": check_buttons(frame.buttons)})
         return None
 
-    def deserialize(self, data: str | bytes) -> Frame | None:
-        message = parse_json(_decoder, data)
-        event = message.event
-        if event == "media" and message.media is not None:
-            if not self._accepts(message.stream_id) or message.media.track != "inbound":
-                return None
-            return decode_audio(self._codec, message.media.payload)
-        return self._deserialize_event(event, message)
-
-    def _deserialize_event(self, event: str, message: _Message) -> Frame | None:
-        if event == "start" and message.start is not None:
-            return self._start_stream(message.start, message.extra_headers)
-        if event not in _EVENTS:
-            self.unknown_events += 1
-            return None
-        if not self._accepts(message.stream_id):
-            return None
-        if event == "playedStream":
+    def _deserialize_event(self, message: _Message) -> Frame | None:
+        if message.event == "playedStream":
             return MarkPlayedFrame(message.name)
-        if event == "clearedAudio":
+        if message.event == "clearedAudio":
             return None
-        if event == "dtmf" and message.dtmf is not None:
-            return decode_dtmf(message.dtmf.digit)
-        if event == "stop":
-            return self._end()
-        if event in ("error", "playFailed"):
-            return ErrorFrame(f"Plivo reports {event}", processor=self.provider)
-        raise InvalidMessage(f"expected an object `{event}` in the event of that name")
+        if message.event in ("error", "playFailed"):
+            return ErrorFrame(f"Plivo reports {message.event}", processor=self.provider)
+        return super()._deserialize_event(message)
 
-    def _start_stream(self, start: _Start, extra_headers: Any) -> CallStartedFrame:
+    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
         wire = start.media_format
         codec = read_codec(wire.encoding, wire.sample_rate)
         if codec.name not in ("PCMU", "L16") or codec.sample_rate not in (8000, 16000):
             raise InvalidMessage("expected mu-law of 8000 Hz or L16 of 8000 or 16000 Hz")
-        parameters = _read_extra_headers(extra_headers)
+        parameters = _read_extra_headers(message.extra_headers)
         stream_id = check_id(start.stream_id, "streamId")
         frame = CallStartedFrame(
             provider=self.provider,
@@ -166,7 +113,6 @@ class PlivoSerializer(TelephonySerializer):
         self._codec = codec
         self.sample_rate = codec.sample_rate
         content_type = "audio/x-mulaw" if codec.name == "PCMU" else "audio/x-l16"
-        self._stream_json = f'"streamId":"{stream_id}"'
         self._media_prefix = (
             f'{{"event":"playAudio","media":{{"contentType":"{content_type}",'
             f'"sampleRate":{codec.sample_rate},"payload":"'

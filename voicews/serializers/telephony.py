@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import json
 import re
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -63,6 +62,9 @@ class TelephonySerializer(FrameSerializer):
     sample_rate: int
     acknowledges_marks = True
 
+    #: How audio is written, and read where it comes in the same way.
+    _codec: Codec
+
     def __init__(self) -> None:
         self.state = StreamState.WAITING
         #: What the provider said about the call.
@@ -99,18 +101,13 @@ class TelephonySerializer(FrameSerializer):
 
     # --- audio ----------------------------------------------------------------------------------
 
-    @property
-    @abstractmethod
-    def _send_codec(self) -> Codec:
-        """How our audio is written."""
-
     def _encode(self, frame: OutputAudioRawFrame) -> bytes:
         if frame.sample_rate != self.sample_rate or frame.num_channels != 1:
             raise AudioFormatError(
                 f"expected mono of {self.sample_rate} Hz for {self.provider}, found "
                 f"{frame.num_channels} channel(s) of {frame.sample_rate} Hz"
             )
-        return self._send_codec.encode(frame.audio)
+        return self._codec.encode(frame.audio)
 
 
 def parse_json(decoder: msgspec.json.Decoder[T], data: str | bytes) -> T:

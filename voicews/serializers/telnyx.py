@@ -6,31 +6,18 @@ Source: developers.telnyx.com/docs/voice/programmable-voice/media-streaming.
 from __future__ import annotations
 
 from base64 import b64decode
-from binascii import b2a_base64
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from voicews.audio.codecs import ByteOrder, Codec, get_codec
-from voicews.exceptions import InvalidMessage
-from voicews.frames import (
-    CallStartedFrame,
-    ErrorFrame,
-    Frame,
-    InputAudioRawFrame,
-    InterruptionFrame,
-    MarkFrame,
-    MarkPlayedFrame,
-    OutputAudioRawFrame,
-)
+from voicews.audio.codecs import ByteOrder, get_codec
+from voicews.frames import CallStartedFrame, ErrorFrame, Frame, InterruptionFrame, MarkFrame
+from voicews.serializers.json_streams import EVENTS, JSONStreamSerializer, Media, StreamMessage
 from voicews.serializers.reordering import ReorderWindow
 from voicews.serializers.telephony import (
-    StreamState,
-    TelephonySerializer,
     check_id,
     clip,
     decode_audio,
-    decode_dtmf,
     parse_json,
     read_codec,
     read_parameters,
@@ -40,14 +27,8 @@ from voicews.serializers.telephony import (
 #: Telnyx takes chunks of 20 ms to 30 s.
 PACKET_SECS = 0.02
 
-_MEDIA_PREFIX = '{"event":"media","media":{"payload":"'
 
-_EVENTS: Final = frozenset(["start", "media", "mark", "dtmf", "stop", "error"])
-
-
-class _Media(msgspec.Struct, gc=False):
-    payload: bytes  # base64 on the wire
-    track: str = "inbound"
+class _Media(Media, gc=False):
     chunk: int | None = None
 
 
@@ -67,36 +48,22 @@ class _Start(msgspec.Struct):
     camel_parameters: Any = msgspec.field(name="customParameters", default=None)
 
 
-class _DTMF(msgspec.Struct):
-    digit: str | int
-
-
-class _Mark(msgspec.Struct):
-    name: str
-
-
 class _Error(msgspec.Struct):
     code: int = 0
 
 
-class _Message(msgspec.Struct, gc=False):
-    event: str
-    stream_id: str = ""
+class _Message(StreamMessage, gc=False):
     media: _Media | None = None
-    mark: _Mark | None = None
-    dtmf: _DTMF | None = None
     start: _Start | None = None
     # The guide has the one, the older reference the other.
     payload: _Error | None = None
     error: _Error | None = None
 
 
-# Lax: numbers come as strings here and as numbers there.
-_decoder = msgspec.json.Decoder(_Message, strict=False)
 _state_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-class TelnyxSerializer(TelephonySerializer):
+class TelnyxSerializer(JSONStreamSerializer[_Message]):
     """JSON in text messages, audio in base64, in one codec from Telnyx and in another one to it.
 
     What we receive is what the start message says. `send_codec` (PCMU, PCMA, G722 or L16) and, for
@@ -107,6 +74,10 @@ class TelnyxSerializer(TelephonySerializer):
     """
 
     provider = "telnyx"
+    # Lax: numbers come as strings here and as numbers there.
+    _decoder = msgspec.json.Decoder(_Message, strict=False)
+    _events = EVENTS | {"error"}
+    _media_prefix = '{"event":"media","media":{"payload":"'
 
     def __init__(
         self,
@@ -125,32 +96,18 @@ class TelnyxSerializer(TelephonySerializer):
         #: The order of media messages is not guaranteed.
         self.reordering = ReorderWindow(max_held_chunks)
 
-    @property
-    def _send_codec(self) -> Codec:
-        return self._codec
-
-    def serialize(self, frame: Frame) -> str | bytes | None:
-        if self.state is not StreamState.STARTED:
-            return None
-        if type(frame) is OutputAudioRawFrame:
-            payload = b2a_base64(self._encode(frame), newline=False).decode("ascii")
-            return f'{_MEDIA_PREFIX}{payload}"}}}}'
+    def _serialize_event(self, frame: Frame) -> str | None:
         if isinstance(frame, MarkFrame):
             return to_json({"event": "mark", "mark": {"name": frame.name}})
-        if isinstance(frame, InterruptionFrame):
-            return '{"event":"clear"}'
-        return None
+        return '{"event":"clear"}' if isinstance(frame, InterruptionFrame) else None
 
     def deserialize(self, data: str | bytes) -> Frame | None:
-        message = parse_json(_decoder, data)
-        event = message.event
-        if event == "media" and message.media is not None:
-            if not self._accepts(message.stream_id) or message.media.track != "inbound":
-                return None
-            return self._deserialize_media(message.media)
-        return self._deserialize_event(event, message)
-
-    def _deserialize_media(self, media: _Media) -> InputAudioRawFrame | None:
+        message = parse_json(self._decoder, data)
+        media = message.media
+        if message.event != "media" or media is None:
+            return self._deserialize_message(message)
+        if not self._accepts(message.stream_id) or media.track != "inbound":
+            return None
         payload = media.payload
         if media.chunk is not None:
             payload = self.reordering.put(media.chunk, payload)
@@ -158,34 +115,19 @@ class TelnyxSerializer(TelephonySerializer):
                 return None
         return decode_audio(self._receive_codec, payload)
 
-    def _deserialize_event(self, event: str, message: _Message) -> Frame | None:
-        if event == "connected":
-            return None
-        if event == "start" and message.start is not None:
-            return self._start_stream(message.stream_id, message.start)
-        if event not in _EVENTS:
-            self.unknown_events += 1
-            return None
-        if not self._accepts(message.stream_id):
-            return None
-        if event == "stop":
-            return self._end()
-        if event == "mark" and message.mark is not None:
-            return MarkPlayedFrame(message.mark.name)
-        if event == "dtmf" and message.dtmf is not None:
-            return decode_dtmf(message.dtmf.digit)
-        if event == "error":
+    def _deserialize_event(self, message: _Message) -> Frame | None:
+        if message.event == "error":
             code = (message.payload or message.error or _Error()).code
             return ErrorFrame(f"Telnyx reports error {code}", processor=self.provider)
-        raise InvalidMessage(f"expected an object `{event}` in the event of that name")
+        return super()._deserialize_event(message)
 
-    def _start_stream(self, stream_id: str, start: _Start) -> CallStartedFrame:
+    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
         wire = start.media_format
         codec = read_codec(wire.encoding, wire.sample_rate, self._l16_byte_order)
         frame = CallStartedFrame(
             provider=self.provider,
             call_id=check_id(start.call_control_id, "call_control_id"),
-            stream_id=check_id(stream_id, "stream_id"),
+            stream_id=check_id(message.stream_id, "stream_id"),
             account_id=clip(start.user_id or ""),
             from_number=clip(start.from_ or ""),
             to_number=clip(start.to or ""),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from voicews.audio.codecs import Codec, get_codec
+from voicews.audio.codecs import get_codec
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
     CallStartedFrame,
@@ -53,10 +53,6 @@ class VonageSerializer(TelephonySerializer):
     def __init__(self) -> None:
         super().__init__()
         self._set_rate(16000)
-
-    @property
-    def _send_codec(self) -> Codec:
-        return self._codec
 
     def _set_rate(self, sample_rate: int) -> None:
         self._codec = get_codec("L16", sample_rate)

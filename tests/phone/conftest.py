@@ -1,19 +1,24 @@
-"""A server with all providers switched on, and what stands in for their APIs."""
+"""Servers with all providers switched on, and what stands in for their APIs."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
 
 from tests.conftest import serving
-from tests.servers import Server
+from tests.servers import Server, ServerName
 from voicews.telephony import create_provider
 from voicews.testing import ProviderApi, SimulatedCall, account_options, place_call
 
 PUBLIC_URL = "https://voice.example.com"
+
+#: For what a server program can do otherwise than another: handshakes, closes, resets, stalls.
+BOTH_SERVERS = pytest.mark.parametrize("program", ["uvicorn", "daphne"])
 
 PlaceCall = Callable[..., SimulatedCall[Any]]
 
@@ -25,23 +30,55 @@ def provider_api() -> Iterator[ProviderApi]:
         yield api
 
 
-@pytest.fixture(scope="session")
-def phone_server(
-    tmp_path_factory: pytest.TempPathFactory, migrated_database: Any, provider_api: ProviderApi
+@contextmanager
+def phone_serving(
+    tmp_path_factory: pytest.TempPathFactory,
+    database: Any,
+    provider_api: ProviderApi,
+    program: ServerName = "uvicorn",
 ) -> Iterator[Server]:
     """The demo project with test accounts; its log has no traceback in the end."""
-    with serving(tmp_path_factory, migrated_database) as start:
+    with serving(tmp_path_factory, database) as start:
         server = start(
+            program,
             environment={
                 "DJANGO_SETTINGS_MODULE": "tests.phone.project.settings",
                 "PROVIDER_API_URL": provider_api.url,
             },
-            arguments=("--ws", "websockets-sansio"),
+            arguments=("--ws", "websockets-sansio") if program == "uvicorn" else (),
         )
         yield server
         log = server.log.read_text(errors="replace")
         assert "Traceback" not in log
         assert " 500 " not in log
+
+
+@pytest.fixture(scope="session")
+def phone_servers(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Any, provider_api: ProviderApi
+) -> Iterator[Callable[[ServerName], Server]]:
+    """A function that gives the server that runs under a program, started when first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def start(program: ServerName) -> Server:
+            return running.enter_context(
+                phone_serving(tmp_path_factory, migrated_database, provider_api, program)
+            )
+
+        yield start
+
+
+@pytest.fixture
+def program() -> ServerName:
+    """What serves; a test that is parametrized with `program` runs under others too."""
+    return "uvicorn"
+
+
+@pytest.fixture
+def phone_server(phone_servers: Callable[[ServerName], Server], program: ServerName) -> Server:
+    """The demo project with test accounts, under `program`."""
+    return phone_servers(program)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.phone.conftest import PlaceCall
+from tests.phone.conftest import BOTH_SERVERS, PlaceCall
 from tests.polling import until
 from voicews.audio.g711 import decode_ulaw
 from voicews.testing import CALLS, CallRefused, SimulatedCall
@@ -38,7 +38,7 @@ HOSTILE: list[str | bytes] = [
 @asynccontextmanager
 async def healthy_call(place: PlaceCall) -> AsyncIterator[SimulatedCall[Any]]:
     """A call beside, of which every byte must come back."""
-    said = decode_ulaw(bytes(range(256)) * 30)
+    said = decode_ulaw(bytes(range(256)) * 15)
     async with place("twilio", "exact_echo") as call:
         saying = asyncio.create_task(call.say(said))
         yield call
@@ -76,6 +76,7 @@ async def test_webhooks_that_were_signed_long_ago(place: PlaceCall) -> None:
     assert (await vonage.webhook("answer", {"uuid": "x"}, headers=old)).status == 403
 
 
+@BOTH_SERVERS
 @pytest.mark.parametrize("name", SIGNED_UPGRADES)
 async def test_sockets_that_are_not_signed(place: PlaceCall, name: str) -> None:
     call = place(name)
@@ -96,6 +97,7 @@ async def test_sockets_with_another_token(place: PlaceCall, name: str) -> None:
     assert refusal.value.status == 403
 
 
+@BOTH_SERVERS
 @pytest.mark.parametrize("name", ["twilio", "telnyx", "plivo", "exotel", "vonage"])
 async def test_a_token_opens_one_socket(place: PlaceCall, name: str) -> None:
     async with place(name, "ivr") as call:
@@ -109,6 +111,7 @@ async def test_a_token_opens_one_socket(place: PlaceCall, name: str) -> None:
     assert call.violations == []
 
 
+@BOTH_SERVERS
 @pytest.mark.parametrize("name", ["twilio", "telnyx", "plivo", "exotel"])
 async def test_the_start_of_another_call(place: PlaceCall, name: str) -> None:
     async with healthy_call(place):
@@ -135,6 +138,7 @@ async def test_an_upgrade_that_was_seen_before(place: PlaceCall, name: str) -> N
     await call.hang_up()
 
 
+@BOTH_SERVERS
 async def test_media_before_the_start_and_no_start_at_all(place: PlaceCall) -> None:
     call: Any = place("twilio")
     call._begin_stream = lambda: None
@@ -143,6 +147,7 @@ async def test_media_before_the_start_and_no_start_at_all(place: PlaceCall) -> N
     assert await call.wait_over(5.0) in (1007, 1008)
 
 
+@BOTH_SERVERS
 @pytest.mark.parametrize("name", CALLS)
 async def test_bad_messages_in_a_call(place: PlaceCall, name: str) -> None:
     async with healthy_call(place):
@@ -157,6 +162,7 @@ async def test_bad_messages_in_a_call(place: PlaceCall, name: str) -> None:
         await call.hang_up()
 
 
+@BOTH_SERVERS
 @pytest.mark.parametrize("name", ["twilio", "vonage"])
 async def test_a_message_of_a_megabyte(place: PlaceCall, name: str) -> None:
     async with healthy_call(place):

@@ -1,6 +1,6 @@
 """Bots for simulated calls. All work at the telephone's rate, so that no sample changes."""
 
-from project.bots import tone
+from project.bots import Ivr, tone
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.bots import Bot
 from voicews.frames import AudioRawFrame, InputAudioRawFrame
@@ -18,6 +18,12 @@ class ExactEcho(Telephone):
 
     def on_audio(self, audio: InputAudioRawFrame) -> None:
         self.send_audio(audio)
+
+
+class Menu(Ivr):
+    """The demo's menu, with a ladder that is not over before a slow machine interrupts it."""
+
+    ladder = Ivr.ladder * 8
 
 
 class Talker(Telephone):

@@ -17,6 +17,7 @@ VOICEWS = {
     "BOTS": {
         **DEMO["BOTS"],
         "exact_echo": "tests.phone.project.bots.ExactEcho",
+        "menu": "tests.phone.project.bots.Menu",
         "talker": "tests.phone.project.bots.Talker",
         "listener": "tests.phone.project.bots.Listener",
     },

@@ -95,34 +95,19 @@ class ProxyConsumer(SocketConsumer):
         if known is not None and known.resume(self):
             self.proxy = known
             return
-        proxy = WebSocketProxyServer(
-            f"{self.worker_name}-proxy-{uuid.uuid4().hex[:12]}",
-            websocket=self,
-            worker_name=self.worker_name,
-            remote_worker_name=self.remote_worker_name,
-            forward_messages=self.forward_messages,
-            serializer=self.build_serializer(),
-            confirms=confirms,
-            resume_secs=self.resume_secs,
-            heartbeat_secs=self.heartbeat_secs,
-            max_queued_messages=self.max_queued_messages,
-        )
+        proxy = self._build_proxy(confirms=confirms)
         self.set_up(proxy)
-        if self.runner is not None:
-            await self.runner.add_workers(proxy)
-            await self.runner.start()
-        else:
-            runner = WorkerRunner()
-            await runner.add_workers(*self.build_workers(), proxy)
-            await runner.start()
-            task = asyncio.get_running_loop().create_task(_end_with(proxy, runner))
-            _serving.add(task)
-            task.add_done_callback(_serving.discard)
+        runner, own = self.runner, None
+        if runner is None:
+            runner = own = WorkerRunner()
+            await own.add_workers(*self.build_workers())
+        await runner.add_workers(proxy)
+        await runner.start()
         if link_id:
             _links[key] = proxy
-            task = asyncio.get_running_loop().create_task(_forget_after(proxy, key))
-            _serving.add(task)
-            task.add_done_callback(_serving.discard)
+        task = asyncio.get_running_loop().create_task(_see_off(proxy, key, own))
+        _serving.add(task)
+        task.add_done_callback(_serving.discard)
         await proxy.ready()
         self.proxy = proxy
 
@@ -135,13 +120,27 @@ class ProxyConsumer(SocketConsumer):
         if self.proxy is not None:
             self.proxy.disconnect(code, self)
 
+    def _build_proxy(self, *, confirms: bool) -> WebSocketProxyServer:
+        return WebSocketProxyServer(
+            f"{self.worker_name}-proxy-{uuid.uuid4().hex[:12]}",
+            websocket=self,
+            worker_name=self.worker_name,
+            remote_worker_name=self.remote_worker_name,
+            forward_messages=self.forward_messages,
+            serializer=self.build_serializer(),
+            confirms=confirms,
+            resume_secs=self.resume_secs,
+            heartbeat_secs=self.heartbeat_secs,
+            max_queued_messages=self.max_queued_messages,
+        )
 
-async def _end_with(proxy: WebSocketProxyServer, runner: WorkerRunner) -> None:
-    await proxy.wait()
-    await runner.stop()
 
-
-async def _forget_after(proxy: WebSocketProxyServer, key: tuple[type[ProxyConsumer], str]) -> None:
+async def _see_off(
+    proxy: WebSocketProxyServer, key: tuple[type[ProxyConsumer], str], own: WorkerRunner | None
+) -> None:
+    """When a link's proxy has ended, forget it, and end the runner that it had to itself."""
     await proxy.wait()
     if _links.get(key) is proxy:
         del _links[key]
+    if own is not None:
+        await own.stop()

@@ -77,6 +77,8 @@ class JobGroup:
     job_id: str
     worker_names: Sequence[str]
     cancel_on_error: bool = True
+    #: What `wait` raises.
+    failure: type[JobGroupError] = JobGroupError
     responses: dict[str, Payload] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     events: asyncio.Queue[JobGroupEvent | None] = field(default_factory=asyncio.Queue)
@@ -93,10 +95,10 @@ class JobGroup:
                 self.timer.cancel()
 
     async def wait(self) -> None:
-        """Wait until it is over. Raises `JobGroupError` if it went wrong."""
+        """Wait until it is over. Raises its `failure` if it went wrong."""
         await self.done.wait()
         if self.error is not None:
-            raise JobGroupError(self.error)
+            raise self.failure(self.error)
 
 
 class JobGroupContext:
@@ -104,6 +106,8 @@ class JobGroupContext:
 
     Leaving it by an exception cancels the jobs. Raises `JobGroupError` when they go wrong.
     """
+
+    failure: ClassVar[type[JobGroupError]] = JobGroupError
 
     def __init__(
         self, worker: BaseWorker, worker_names: Sequence[str], params: JobGroupParams
@@ -138,7 +142,9 @@ class JobGroupContext:
         return event
 
     async def __aenter__(self) -> Self:
-        self._group = await self._worker.start_job_group(self._worker_names, self._params)
+        self._group = await self._worker.start_job_group(
+            self._worker_names, self._params, failure=self.failure
+        )
         return self
 
     async def __aexit__(
@@ -161,27 +167,12 @@ class JobContext(JobGroupContext):
     Leaving it by an exception cancels the job. Raises `JobError` when it goes wrong.
     """
 
+    failure = JobError
+
     @property
     def response(self) -> Payload:
         """What the worker has answered."""
         return self.responses.get(self._worker_names[0], {})
-
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except JobGroupError as error:
-            raise JobError(str(error)) from error
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            await super().__aexit__(kind, error, traceback)
-        except JobGroupError as failure:
-            raise JobError(str(failure)) from failure
 
 
 def job(*, name: str, sequential: bool = False) -> Callable[[F], F]:

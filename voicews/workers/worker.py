@@ -66,6 +66,7 @@ MAX_EARLY_CANCELS = 1000
 
 JobResponse = BusJobResponseMessage | BusJobResponseUrgentMessage
 JobUpdate = BusJobUpdateMessage | BusJobUpdateUrgentMessage
+JobStream = BusJobStreamStartMessage | BusJobStreamDataMessage | BusJobStreamEndMessage
 
 
 class _Lane:
@@ -355,25 +356,20 @@ class BaseWorker:
 
     async def send_job_stream_start(self, job_id: str, data: Payload | None = None) -> None:
         """Begin to answer in pieces. Raises `InvalidState` if there is no job of that id."""
-        target = self._job(job_id).source
-        self.bus.send(
-            BusJobStreamStartMessage(source=self.name, target=target, job_id=job_id, data=data)
-        )
+        self._stream(BusJobStreamStartMessage, job_id, data)
 
     async def send_job_stream_data(self, job_id: str, data: Payload | None = None) -> None:
         """Answer one piece. Raises `InvalidState` if there is no job of that id."""
-        target = self._job(job_id).source
-        self.bus.send(
-            BusJobStreamDataMessage(source=self.name, target=target, job_id=job_id, data=data)
-        )
+        self._stream(BusJobStreamDataMessage, job_id, data)
 
     async def send_job_stream_end(self, job_id: str, data: Payload | None = None) -> None:
         """Answer the last piece: the job is over. Raises `InvalidState` if there is none."""
-        target = self._job(job_id).source
+        self._stream(BusJobStreamEndMessage, job_id, data)
         del self._jobs[job_id]
-        self.bus.send(
-            BusJobStreamEndMessage(source=self.name, target=target, job_id=job_id, data=data)
-        )
+
+    def _stream(self, kind: type[JobStream], job_id: str, data: Payload | None) -> None:
+        target = self._job(job_id).source
+        self.bus.send(kind(source=self.name, target=target, job_id=job_id, data=data))
 
     # --- jobs by others -------------------------------------------------------------------------
 
@@ -398,9 +394,13 @@ class BaseWorker:
         return (await self.start_job_group(worker_names, params or JobGroupParams())).job_id
 
     async def start_job_group(
-        self, worker_names: Sequence[str], params: JobGroupParams
+        self,
+        worker_names: Sequence[str],
+        params: JobGroupParams,
+        *,
+        failure: type[JobGroupError] = JobGroupError,
     ) -> JobGroup:
-        """Wait until the workers are ready, and ask them. Raises `JobGroupError` at the timeout."""
+        """Wait until the workers are ready, and ask them. Raises `failure` at the timeout."""
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
@@ -408,10 +408,10 @@ class BaseWorker:
                 for worker_name in worker_names:
                     await self.registry.wait_ready(worker_name)
         except TimeoutError:
-            raise JobGroupError(
+            raise failure(
                 f"{', '.join(worker_names)}: not ready within {params.timeout:g} s"
             ) from None
-        group = JobGroup(str(uuid.uuid4()), list(worker_names), params.cancel_on_error)
+        group = JobGroup(str(uuid.uuid4()), list(worker_names), params.cancel_on_error, failure)
         self._groups[group.job_id] = group
         if params.timeout is not None:
             group.timer = loop.call_at(asked_at + params.timeout, self._job_timed_out, group.job_id)
@@ -464,20 +464,18 @@ class BaseWorker:
         await self.on_deactivated()
 
     async def _handle_end(self, message: BusEndWorkerMessage) -> None:
-        for child in self.children:
-            self.bus.send(
-                BusEndWorkerMessage(source=self.name, target=child.name, reason=message.reason)
-            )
+        self._tell_children(message)
         for child in self.children:
             await child.wait()
         self._finished.set()
 
     async def _handle_cancel(self, message: BusCancelWorkerMessage) -> None:
-        for child in self.children:
-            self.bus.send(
-                BusCancelWorkerMessage(source=self.name, target=child.name, reason=message.reason)
-            )
+        self._tell_children(message)
         self._finished.set()
+
+    def _tell_children(self, message: BusEndWorkerMessage | BusCancelWorkerMessage) -> None:
+        for child in self.children:
+            self.bus.send(type(message)(source=self.name, target=child.name, reason=message.reason))
 
     async def _handle_error(
         self, message: BusWorkerErrorMessage | BusWorkerLocalErrorMessage

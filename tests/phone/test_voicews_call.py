@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from project.bots import Ivr, tone
-from tests.servers import ROOT, Server, server_environment
+from tests.conftest import serving
+from tests.servers import ROOT, Server, free_port, server_environment
 from voicews.audio.wav import read_wav, wrap_wav
 from voicews.testing import ProviderApi
 
@@ -55,6 +58,82 @@ def test_a_call_from_the_terminal(
     heard = read_wav(answer)
     assert heard.sample_rate == 8000
     assert len(heard.audio) >= len(Ivr.greeting) + len(Ivr.goodbye)
+
+
+API_PORT = free_port()
+API_ENVIRONMENT = {
+    "DJANGO_SETTINGS_MODULE": "tests.phone.project.settings",
+    "PROVIDER_API_URL": f"http://127.0.0.1:{API_PORT}",
+}
+
+
+@pytest.fixture(scope="module")
+def server_with_own_api(
+    tmp_path_factory: pytest.TempPathFactory, migrated_database: Any
+) -> Iterator[Server]:
+    """A server that asks an API that is there only while the command runs."""
+    with serving(tmp_path_factory, migrated_database) as start:
+        yield start(environment=API_ENVIRONMENT)
+
+
+def test_a_call_of_call_control_from_the_terminal(
+    server_with_own_api: Server, tmp_path: Path
+) -> None:
+    done = voicews_call(
+        *("telnyx", "--call-control", "--api-port", str(API_PORT)),
+        *("--dtmf", "9", "--bot", "ivr", "--url", server_with_own_api.http_url),
+        directory=tmp_path,
+        **API_ENVIRONMENT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    events = [line.split(" s  ", 1)[1] for line in done.stdout.splitlines() if " s  " in line]
+    expected = [
+        "webhook  call.initiated",
+        "answered by request",
+        "connected",
+        "bot speaks",
+        "caller presses  9",
+        "hung up by request",
+        "webhook  call.hangup",
+    ]
+    assert [event for event in expected if event in events] == expected
+    order = [events.index(event) for event in expected]
+    assert order == sorted(order)
+
+
+def test_a_call_of_call_control_that_is_rejected(
+    server_with_own_api: Server, tmp_path: Path
+) -> None:
+    done = voicews_call(
+        *("telnyx", "--call-control", "--api-port", str(API_PORT)),
+        *("--bot", "nobody", "--url", server_with_own_api.http_url),
+        directory=tmp_path,
+        **API_ENVIRONMENT,
+    )
+    assert done.returncode == 1
+    assert "the call was rejected: USER_BUSY" in done.stderr
+
+
+def test_the_apis_port_is_taken(provider_api: ProviderApi, tmp_path: Path) -> None:
+    port = provider_api.url.rpartition(":")[2]
+    done = voicews_call("telnyx", "--api-port", port, directory=tmp_path)
+    assert done.returncode == 1
+    assert f"--api-port {port}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["telnyx", "--call-control"], "expected --api-port"),
+        (["twilio", "--call-control", "--api-port", "0"], "expected telnyx"),
+    ],
+)
+def test_call_control_that_can_not_be(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = voicews_call(*arguments, directory=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_says_what_to_set_when_a_provider_is_off(phone_server: Server, tmp_path: Path) -> None:

@@ -130,7 +130,11 @@ class Command(BaseCommand):
         if options["api_port"] is None:
             await self._talk(provider, speech, options, None)
             return
-        with ProviderApi(options["api_port"]) as api:
+        try:
+            stand_in = ProviderApi(options["api_port"])
+        except OSError as error:
+            raise CommandError(f"--api-port {options['api_port']}: {error}") from None
+        with stand_in as api:
             await self._talk(provider, speech, options, api)
 
     async def _talk(

@@ -114,8 +114,34 @@ def test_the_list_says_how_it_went(admin_client: Client, sessions: dict[str, Voi
     assert '<span class="voicews-state voicews-state-active">live</span>' in html
     assert "1:15" in html
     assert re.search(r'voicews-ending voicews-trouble" title="1006">the connection was lost<', html)
-    assert '<td class="field-messages_lost">7</td>' in html
+    assert '<td class="field-invalid_messages">7</td>' in html
     assert "/static/voicews/admin/admin.css" in html
+
+
+def test_phone_calls_are_known_by_the_number_at_the_other_end(admin_client: Client) -> None:
+    operator = User.objects.create_user("operator")
+    for direction, user, other_end in (
+        ("inbound", None, "+15550100001"),
+        ("outbound", operator, "+15550100002"),
+    ):
+        session = VoiceSession.objects.create(
+            bot="ivr",
+            kind="phone",
+            state="active",
+            started_at=timezone.now(),
+            provider="twilio",
+            call_id=direction,
+            direction=direction,
+            from_number="+15550100001",
+            to_number="+15550100002",
+            client_address="192.0.2.7",
+            user=user,
+        )
+        assert f'<td class="field-with_whom">{other_end}</td>' in html_of(
+            admin_client, f"{LIST}?q={session.pk}"
+        )
+        assert f"ivr with {other_end}" in html_of(admin_client, page(session))
+        assert session.pk in listed(admin_client, "?q=0100001")
 
 
 def test_search_and_filters(admin_client: Client, sessions: dict[str, VoiceSession]) -> None:

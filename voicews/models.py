@@ -264,7 +264,7 @@ class SessionEvent(models.Model):
         RESUMED = "resumed", _("resumed")
         REPLACED = "replaced", _("replaced")
         MOVED = "moved", _("moved to another process")
-        INTERRUPTED = "interrupted", _("interrupted")
+        INTERRUPTED = "interrupted", _("disconnected")
         TIMEOUT = "timeout", _("timeout")
         ERROR = "error", _("error")
         MESSAGE = "message", _("message")

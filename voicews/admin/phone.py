@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
@@ -31,8 +32,12 @@ else:
 class PhoneNumberForm(ModelForm):
     """Offers the bots and providers that there are."""
 
-    provider = forms.ChoiceField(label=_("provider"), required=False)
-    bot = forms.ChoiceField(label=_("bot"))
+    provider = forms.ChoiceField(
+        label=_("Provider"),
+        required=False,
+        help_text=_("Calls are placed only from a number with a provider of its own."),
+    )
+    bot = forms.ChoiceField(label=_("Bot"))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,7 +57,15 @@ class PhoneNumberForm(ModelForm):
 class DialForm(forms.Form):
     """Whom to call."""
 
-    to = forms.RegexField(r"^\+[1-9][0-9]{1,14}$", label=_("To"), initial="+")
+    to = forms.CharField(label=_("To"), initial="+")
+
+    def clean_to(self) -> str:
+        number = "".join(self.cleaned_data["to"].split())
+        if not re.fullmatch(r"\+[1-9][0-9]{1,14}", number):
+            raise forms.ValidationError(
+                _("Not a valid value: expected plus, country code and number, as +15551234567.")
+            )
+        return number
 
 
 @admin.register(PhoneNumber)

@@ -61,10 +61,8 @@ MAX_ROWS = 1000
 
 #: What only phone calls have.
 PHONE_FIELDS = (
-    "provider",
-    "direction",
-    "from_number",
-    "to_number",
+    ("provider", "direction"),
+    ("from_number", "to_number"),
     "call_id",
     "call_status",
     "hang_up",
@@ -124,18 +122,25 @@ def readable(duration: timedelta | None) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def partner(session: VoiceSession) -> str:
+    """Whom the bot talks with, as well as is known; of a phone call, the other end's number."""
+    outbound = session.direction == VoiceSession.CallDirection.OUTBOUND
+    number = session.to_number if outbound else session.from_number
+    # The address of a phone call is its provider's, the user of an outbound one had it placed.
+    return number or str(session.user or session.client_address or "")
+
+
 @admin.register(VoiceSession)
 class VoiceSessionAdmin(ModelAdmin):
     list_display = (
         "state_badge",
         "short_id",
         "bot",
-        "user",
+        "with_whom",
         "began",
-        "call_duration",
         "how_it_ended",
-        "kind",
-        "messages_lost",
+        "call_duration",
+        "invalid_messages",
     )
     list_display_links = ("short_id",)
     list_filter = (StateFilter, "bot", "kind", EndingFilter, "created_at")
@@ -145,7 +150,7 @@ class VoiceSessionAdmin(ModelAdmin):
     ordering = ("state", "-created_at")
     show_full_result_count = False
     actions = ("end_calls", "export_csv")
-    search_help_text = _("Session, bot, user, address, or reason of the end")
+    search_help_text = _("Session, bot, user, phone number, address, or reason of the end")
     change_list_template = "admin/voicews/voicesession/change_list.html"
     change_form_template = "admin/voicews/voicesession/change_form.html"
     fieldsets = (
@@ -155,7 +160,7 @@ class VoiceSessionAdmin(ModelAdmin):
                 "fields": (
                     ("bot", "kind", "user"),
                     ("created_at", "started_at", "ended_at"),
-                    ("call_duration", "messages_lost"),
+                    ("call_duration", "invalid_messages"),
                     ("close_code", "end_reason"),
                     ("client_address", "user_agent"),
                     "id",
@@ -218,7 +223,15 @@ class VoiceSessionAdmin(ModelAdmin):
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         username = get_user_model().USERNAME_FIELD
-        return ("=id", "bot", f"user__{username}", "=client_address", "end_reason")
+        return (
+            "=id",
+            "bot",
+            f"user__{username}",
+            "from_number",
+            "to_number",
+            "=client_address",
+            "end_reason",
+        )
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -245,6 +258,10 @@ class VoiceSessionAdmin(ModelAdmin):
             '<span class="voicews-id" title="{}">{}</span>', session.pk, str(session.pk)[:8]
         )
 
+    @admin.display(description=_("with"))
+    def with_whom(self, session: VoiceSession) -> str:
+        return partner(session) or self.get_empty_value_display()
+
     @admin.display(description=_("created"), ordering="created_at")
     def began(self, session: VoiceSession) -> SafeString:
         at = timezone.localtime(session.created_at)
@@ -266,8 +283,8 @@ class VoiceSessionAdmin(ModelAdmin):
             readable(duration),
         )
 
-    @admin.display(description=_("messages lost"), ordering="invalid_messages_total")
-    def messages_lost(self, session: VoiceSession) -> int:
+    @admin.display(description=_("invalid messages"), ordering="invalid_messages_total")
+    def invalid_messages(self, session: VoiceSession) -> int:
         return int(getattr(session, "invalid_messages_total", 0))
 
     @admin.display(description=_("how it ended"))
@@ -308,9 +325,9 @@ class VoiceSessionAdmin(ModelAdmin):
             yield from (getattr(session, name) for name in fields)
             yield getattr(session.user, username, None)
             yield None if duration is None else round(duration.total_seconds(), 1)
-            yield self.messages_lost(session)
+            yield self.invalid_messages(session)
 
-        header = (*fields, "user", "duration_secs", "messages_lost")
+        header = (*fields, "user", "duration_secs", "invalid_messages")
         filename = f"voice-sessions-{timezone.now():%Y%m%d-%H%M%S}.csv"
         return csv_response(request, filename, header, queryset.select_related("user"), row)
 
@@ -370,6 +387,7 @@ class VoiceSessionAdmin(ModelAdmin):
             "is_settled": is_settled(obj.ended_at),
             "is_live": obj.state == VoiceSession.State.ACTIVE,
             "is_phone": obj.kind == VoiceSession.Kind.PHONE,
+            "partner": partner(obj),
             "ending": ending(obj.close_code),
             "may_end": self.has_end_permission(request),
             "may_message": self.has_message_permission(request),

@@ -442,7 +442,7 @@ class Migration(migrations.Migration):
                             ("resumed", "resumed"),
                             ("replaced", "replaced"),
                             ("moved", "moved to another process"),
-                            ("interrupted", "interrupted"),
+                            ("interrupted", "disconnected"),
                             ("timeout", "timeout"),
                             ("error", "error"),
                             ("message", "message"),

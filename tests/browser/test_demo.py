@@ -373,7 +373,7 @@ def test_a_server_that_is_down_is_explained(
     server.stop()
     page.start("echo")
     page.expect_state("error")
-    expect(page.alert).to_have_text("The server can't be reached.")
+    expect(page.alert).to_contain_text("The server can't be reached. Check your")
     server.start()
     page.call("echo")
     expect(page.alert).to_be_hidden()
@@ -382,7 +382,7 @@ def test_a_server_that_is_down_is_explained(
     server.stop()
     page.start("echo")
     page.expect_state("error")
-    expect(page.alert).to_have_text("The server can't be reached.")
+    expect(page.alert).to_contain_text("The server can't be reached. Check your")
 
 
 def test_an_unknown_bot_is_explained(

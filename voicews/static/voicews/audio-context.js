@@ -2,7 +2,7 @@
  * Opens an audio context with our worklets in it, and keeps it running.
  */
 
-import { ErrorCode, VoiceError } from "./errors.js";
+import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 import { insecureContext } from "./microphone-access.js";
 
 const GESTURES = ["pointerup", "keydown", "touchend"];
@@ -46,7 +46,7 @@ export async function loadWorklet(context, worklet) {
     // The browser gives the same error for every reason.
     const [code, message] = (await isReachable(url))
       ? [ErrorCode.PLAYBACK_FAILED, "The audio programs can't be loaded."]
-      : [ErrorCode.CONNECT_FAILED, "The server can't be reached."];
+      : [ErrorCode.CONNECT_FAILED, UNREACHABLE];
     throw new VoiceError(code, message, { reason: String(error), cause: error });
   }
 }

@@ -2,7 +2,7 @@
  * What a WebSocket close code means for a call: whether to come back, and what to tell the user.
  */
 
-import { ErrorCode, VoiceError } from "./errors.js";
+import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 
 export const CloseCode = Object.freeze({
   NORMAL: 1000,
@@ -50,7 +50,7 @@ const MEANINGS = {
   ],
   [CloseCode.REPLACED]: [
     ErrorCode.REPLACED,
-    "The call was taken over by another window or device.",
+    "The call was taken over by another window or device, and goes on there.",
   ],
   [CloseCode.ENDED_BY_OPERATOR]: [ErrorCode.ENDED_BY_OPERATOR, "The call was ended by an operator."],
 };
@@ -68,8 +68,8 @@ export function mayReconnectAfter(code) {
  * @type {Record<"connecting" | "opened" | "ready", [string, string]>}
  */
 const UNEXPLAINED = {
-  connecting: [ErrorCode.CONNECT_FAILED, "The server can't be reached."],
-  opened: [ErrorCode.CONNECT_FAILED, "The server ended the call before it began."],
+  connecting: [ErrorCode.CONNECT_FAILED, UNREACHABLE],
+  opened: [ErrorCode.CONNECT_FAILED, "The server ended the call before it began. Please try again."],
   ready: [ErrorCode.CONNECTION_LOST, "The connection to the server was lost."],
 };
 

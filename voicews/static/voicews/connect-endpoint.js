@@ -2,7 +2,7 @@
  * Asks the project's connect endpoint for a session: where its socket is, and a token for it.
  */
 
-import { ErrorCode, VoiceError } from "./errors.js";
+import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 
 /**
  * @typedef {object} EndpointRequest
@@ -32,7 +32,7 @@ export async function requestConnection({ endpoint, requestData, headers }, sign
       signal,
     });
   } catch (error) {
-    throw new VoiceError(ErrorCode.CONNECT_FAILED, "The server can't be reached.", {
+    throw new VoiceError(ErrorCode.CONNECT_FAILED, UNREACHABLE, {
       reason: String(error),
       cause: error,
     });

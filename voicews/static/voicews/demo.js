@@ -96,7 +96,8 @@ function showBanner(text) {
 function describe(error) {
   // What the server says helps; a browser's own words for an error are for its console.
   const fromServer = error.closeCode !== null || FROM_BOT.has(error.code);
-  return fromServer && error.reason ? `${error.message} (${error.reason})` : error.message;
+  const saysMore = error.reason && error.code !== ErrorCode.REPLACED;
+  return fromServer && saysMore ? `${error.message} (${error.reason})` : error.message;
 }
 
 function endUtterances() {
@@ -209,8 +210,9 @@ client.on("onBotReady", () => {
 client.on("onReconnecting", ({ attempt: count, delayMs, error }) => {
   endUtterances();
   const seconds = Math.max(1, Math.round(delayMs / 1000));
-  showBanner(`${describe(error)} Trying again in ${seconds} s (try ${count}).`);
-  timeline.add("problem", `${describe(error)} Try ${count} in ${seconds} s.`);
+  const text = `${describe(error)} Trying again in ${seconds} s (try ${count}).`;
+  showBanner(text);
+  timeline.add("problem", text);
 });
 client.on("onReconnected", () => {
   showBanner("");

@@ -34,6 +34,10 @@ export const ErrorCode = Object.freeze({
   TIMEOUT: "timeout",
 });
 
+/** The sentence for whatever nobody answers. */
+export const UNREACHABLE =
+  "The server can't be reached. Check your connection, or try again later.";
+
 /**
  * @typedef {object} VoiceErrorDetails
  * @property {string} [reason] what the server or the browser said, word for word

@@ -11,15 +11,15 @@ const FAILURES = {
     "The microphone is blocked. Allow it for this site in the browser's settings and try again.",
   ],
   SecurityError: [ErrorCode.MICROPHONE_DENIED, "This page may not use the microphone."],
-  NotFoundError: [ErrorCode.MICROPHONE_MISSING, "No microphone was found."],
-  OverconstrainedError: [ErrorCode.MICROPHONE_MISSING, "The chosen microphone is not there."],
+  NotFoundError: [ErrorCode.MICROPHONE_MISSING, "No microphone was found. Connect one and try again."],
+  OverconstrainedError: [ErrorCode.MICROPHONE_MISSING, "The chosen microphone is not there. Choose another one."],
   NotReadableError: [
     ErrorCode.MICROPHONE_BUSY,
-    "The microphone can't be opened. Another program may be using it.",
+    "The microphone can't be opened. If another program uses it, end that and try again.",
   ],
   AbortError: [
     ErrorCode.MICROPHONE_BUSY,
-    "The microphone can't be opened. Another program may be using it.",
+    "The microphone can't be opened. If another program uses it, end that and try again.",
   ],
 };
 

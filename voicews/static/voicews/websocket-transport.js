@@ -294,7 +294,7 @@ export class WebSocketTransport {
     const delayMs = mayReturn ? this.#policy.next(code, performance.now()) : null;
     if (delayMs === null) {
       if (this.#policy.tries > 0 && mayReconnectAfter(code)) {
-        error.message += " Reconnecting failed.";
+        error.message += " Reconnecting failed: please start a new call.";
       }
       this.#handlers?.onClosed(code, reason, error);
       return;

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
 from voicews.exceptions import ConfigurationError
-
-XML_CONTENT_TYPE = "text/xml; charset=utf-8"
+from voicews.telephony.base import Answer
 
 #: What XML 1.0 can't carry, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -40,8 +39,8 @@ def parameter(name: str, value: str) -> ET.Element:
     return made
 
 
-def response(*verbs: ET.Element) -> str:
-    """A document with these verbs."""
-    root = element("Response", None, *verbs)
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document.decode()
+def document(verb: ET.Element) -> Answer:
+    """The document that says to do this."""
+    root = element("Response", None, verb)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return Answer(body=text.decode(), content_type="text/xml; charset=utf-8")

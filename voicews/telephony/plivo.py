@@ -5,14 +5,11 @@ Source: plivo.com/docs/voice (XML, API, audio streaming) and the signature code 
 
 from __future__ import annotations
 
-import hmac
 import re
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
-from xml.etree.ElementTree import Element
 
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.plivo import PlivoSerializer
@@ -31,11 +28,12 @@ from voicews.telephony.base import (
     path_id,
     plus_number,
 )
-from voicews.telephony.markup import XML_CONTENT_TYPE, element, response
+from voicews.telephony.markup import document, element
 from voicews.telephony.options import option
 from voicews.telephony.signatures import (
     NonceMemory,
     any_same,
+    sign,
     with_and_without_port,
     with_and_without_slash,
 )
@@ -110,10 +108,10 @@ class Plivo(Provider):
         if not nonce or not (found or found_main):
             raise NotAllowed("X-Plivo-Signature-V3 or its nonce is missing")
         content = _signed_content(request.query_fields, form)
-        expected = [_hmac(self.auth_token, f"{url}{content}.{nonce}") for url in urls]
+        expected = [sign(self.auth_token, f"{url}{content}.{nonce}") for url in urls]
         matches = [any_same(signature, expected) for signature in found]
         if self.main_auth_token:
-            expected = [_hmac(self.main_auth_token, f"{url}{content}.{nonce}") for url in urls]
+            expected = [sign(self.main_auth_token, f"{url}{content}.{nonce}") for url in urls]
             matches += [any_same(signature, expected) for signature in found_main]
         if not any(matches):
             raise NotAllowed("X-Plivo-Signature-V3 is wrong")
@@ -153,10 +151,10 @@ class Plivo(Provider):
             "statusCallbackUrl": stream.status_url,
             "statusCallbackMethod": "POST" if stream.status_url else "",
         }
-        return _document(element("Stream", attributes, text=stream.url))
+        return document(element("Stream", attributes, text=stream.url))
 
     def reject(self, event: CallEvent) -> Answer:
-        return _document(element("Hangup", {"reason": "busy"}))
+        return document(element("Hangup", {"reason": "busy"}))
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -190,7 +188,7 @@ class Plivo(Provider):
         return self._request("transfer", "POST", f"Call/{path_id(call_id)}/", body)
 
     def transfer_document(self, to_number: str) -> Answer:
-        return _document(element("Dial", None, element("Number", text=bare_number(to_number))))
+        return document(element("Dial", None, element("Number", text=bare_number(to_number))))
 
     def send_dtmf(self, call_id: str, digits: str) -> ApiRequest:
         body = {"digits": dtmf_digits(digits)}
@@ -217,10 +215,6 @@ class Plivo(Provider):
             ended=ended or {},
             id_path=id_path,
         )
-
-
-def _document(verb: Element) -> Answer:
-    return Answer(body=response(verb), content_type=XML_CONTENT_TYPE)
 
 
 def _extra_headers(parameters: Mapping[str, str]) -> str:
@@ -250,8 +244,3 @@ def _signed_content(query: Mapping[str, Sequence[str]], form: Mapping[str, Seque
     if not form:
         return f"?{sorted_query}" if sorted_query else ""
     return f"?{sorted_query}{'.' if sorted_query else ''}{sorted_form}"
-
-
-def _hmac(key: str, content: str) -> str:
-    digest = hmac.digest(key.encode(), content.encode("utf-8", "surrogatepass"), "sha256")
-    return b64encode(digest).decode()

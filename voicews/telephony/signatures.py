@@ -1,8 +1,9 @@
-"""Comparing signatures, and seeing each nonce only once."""
+"""Making and comparing signatures, and seeing each nonce only once."""
 
 from __future__ import annotations
 
 import hmac
+from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -20,6 +21,11 @@ def any_same(found: str, expected: Iterable[str]) -> bool:
     """Whether `found` is one of `expected`; all are looked at."""
     matches = [same(found, candidate) for candidate in expected]
     return any(matches)
+
+
+def sign(key: str, content: str, algorithm: str = "sha256") -> str:
+    """The HMAC of `content`, in base64."""
+    return b64encode(hmac.digest(key.encode(), _bytes(content), algorithm)).decode()
 
 
 def _bytes(text: str) -> bytes:

@@ -30,7 +30,7 @@ from voicews.telephony.base import (
     dtmf_digits,
     path_id,
 )
-from voicews.telephony.markup import XML_CONTENT_TYPE, element, parameter, response
+from voicews.telephony.markup import document, element, parameter
 from voicews.telephony.options import option
 from voicews.telephony.twilio import parse_twilio_form
 
@@ -138,13 +138,13 @@ class Telnyx(Provider):
     def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
         """TeXML for a TeXML webhook; for one of Call Control nothing, and a command."""
         if "event_type" not in event.fields:
-            return _document(self._stream_verb(stream))
+            return document(self._stream_verb(stream))
         fields = self._stream_fields(stream)
         return Answer(request=self._command("answer", event.call_id, "answer", fields))
 
     def reject(self, event: CallEvent) -> Answer:
         if "event_type" not in event.fields:
-            return _document(element("Reject", {"reason": "busy"}))
+            return document(element("Reject", {"reason": "busy"}))
         fields = {"cause": "USER_BUSY"}
         return Answer(request=self._command("reject", event.call_id, "reject", fields))
 
@@ -221,7 +221,7 @@ class Telnyx(Provider):
         return self._command("transfer", call_id, "transfer", {"to": to_number})
 
     def transfer_document(self, to_number: str) -> Answer:
-        return _document(element("Dial", text=to_number))
+        return document(element("Dial", text=to_number))
 
     def send_dtmf(self, call_id: str, digits: str) -> ApiRequest:
         return self._command("send DTMF", call_id, "send_dtmf", {"digits": dtmf_digits(digits)})
@@ -243,10 +243,6 @@ class Telnyx(Provider):
     @property
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"}
-
-
-def _document(verb: Element) -> Answer:
-    return Answer(body=response(verb), content_type=XML_CONTENT_TYPE)
 
 
 def _flatten(payload: Mapping[str, Any]) -> dict[str, str]:

@@ -7,12 +7,10 @@ Source: twilio.com/docs/voice/twiml/stream, /docs/usage/webhooks/webhooks-securi
 from __future__ import annotations
 
 import hashlib
-import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from xml.etree.ElementTree import Element
 
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.twilio import TwilioSerializer
@@ -28,11 +26,12 @@ from voicews.telephony.base import (
     StreamTarget,
     path_id,
 )
-from voicews.telephony.markup import XML_CONTENT_TYPE, element, parameter, response
+from voicews.telephony.markup import document, element, parameter
 from voicews.telephony.options import option
 from voicews.telephony.signatures import (
     any_same,
     same,
+    sign,
     with_and_without_port,
     with_and_without_slash,
 )
@@ -99,8 +98,8 @@ class Twilio(Provider):
         """The header for `content`; the request may ask for SHA-256, but the key is ours."""
         settings = request.header("x-twilio-webhooks-signature-settings")
         if self.shared_key and "algorithm=HMAC_SHA256" in settings.replace(" ", "").split(","):
-            return _hmac(self.shared_key, content, "sha256")
-        return _hmac(self.auth_token, content, "sha1")
+            return sign(self.shared_key, content)
+        return sign(self.auth_token, content, algorithm="sha1")
 
     # --- webhooks -------------------------------------------------------------------------------
 
@@ -120,10 +119,10 @@ class Twilio(Provider):
             "statusCallback": stream.status_url,
             "statusCallbackMethod": "POST" if stream.status_url else "",
         }
-        return _document(element("Connect", None, element("Stream", attributes, *parameters)))
+        return document(element("Connect", None, element("Stream", attributes, *parameters)))
 
     def reject(self, event: CallEvent) -> Answer:
-        return _document(element("Reject", {"reason": "busy"}))
+        return document(element("Reject", {"reason": "busy"}))
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -162,11 +161,11 @@ class Twilio(Provider):
         )
 
     def transfer(self, call_id: str, to_number: str, *, document_url: str = "") -> ApiRequest:
-        document = self.transfer_document(to_number).body
-        return self._update("transfer", call_id, [("Twiml", document)])
+        twiml = self.transfer_document(to_number).body
+        return self._update("transfer", call_id, [("Twiml", twiml)])
 
     def transfer_document(self, to_number: str) -> Answer:
-        return _document(element("Dial", text=to_number))
+        return document(element("Dial", text=to_number))
 
     def _update(
         self,
@@ -226,10 +225,6 @@ def parse_twilio_form(provider: str, values: Mapping[str, str]) -> CallEvent:
     )
 
 
-def _document(verb: Element) -> Answer:
-    return Answer(body=response(verb), content_type=XML_CONTENT_TYPE)
-
-
 def _signature(request: Request) -> str:
     signature = request.header("x-twilio-signature")
     if not signature:
@@ -249,8 +244,3 @@ def _signed_content(request: Request) -> str:
     return "".join(
         name + value for name in sorted(request.form) for value in sorted(set(request.form[name]))
     )
-
-
-def _hmac(key: str, content: str, algorithm: str) -> str:
-    digest = hmac.digest(key.encode(), content.encode("utf-8", "surrogatepass"), algorithm)
-    return b64encode(digest).decode()

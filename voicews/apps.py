@@ -5,16 +5,17 @@ from django.utils.translation import gettext_lazy as _
 
 
 class VoicewsConfig(AppConfig):
-    """Registers the system checks and waits for the server, if Daphne is the one."""
+    """Registers the system checks, waits for the server if Daphne is the one, masks its log."""
 
     name = "voicews"
     verbose_name = _("Voice calls")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from voicews import checks, readiness
+        from voicews import checks, readiness, redaction
         from voicews.phone import hangups
 
         checks.register_checks()
         readiness.watch_daphne()
         hangups.connect()
+        redaction.install()

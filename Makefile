@@ -61,13 +61,11 @@ demo: setup
 	VOICEWS_PUBLIC_URL=$${VOICEWS_PUBLIC_URL:-http://localhost:$(PORT)} \
 	PORT=$(PORT) $(BIN)/python manage.py demo
 
-# Most tests wait for something, so more of them run than there are processors. The directories whose files
-# take longest come first, and a file stays in one process, as its tests share servers and browsers.
-SLOW_TESTS := tests/sessions tests/interop tests/browser
-
+# Most tests wait for something, so more of them run than there are processors. A file stays in one process, as
+# its tests share servers and browsers. xdist's own order would leave the files with few, long tests to the end.
 test: setup-test lint
 	npm test
-	$(BIN)/python -m pytest -m 'not alone' -n 4 --dist loadfile --no-loadscope-reorder $(SLOW_TESTS) tests
+	$(BIN)/python -m pytest -m 'not alone' -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
 
 lint: setup node_modules/.package-lock.json

@@ -144,6 +144,9 @@ class Bot(FrameProcessor):
     #: What is kept of the audio before an utterance, and the longest utterance.
     pre_roll_secs: ClassVar[float] = 0.3
     max_utterance_secs: ClassVar[float] = 60.0
+    #: How often (seconds) what `save_state` returns is stored while a call runs, if it has changed;
+    #: None: only when the client is gone and before a move, so a process that is killed loses it.
+    save_state_interval_secs: ClassVar[float | None] = 10.0
 
     #: The session's row; None where there is none.
     session: VoiceSession | None = None
@@ -229,8 +232,8 @@ class Bot(FrameProcessor):
     def save_state(self) -> Any:
         """What another instance needs to go on with this call: a dict of JSON data.
 
-        Called when the client is gone, and before the call moves to another process; may be
-        async. A bot that saves nothing begins anew there.
+        Called when the client is gone, before the call moves to another process, and every
+        `save_state_interval_secs`; may be async. A bot that saves nothing begins anew there.
         """
         return {}
 
@@ -354,6 +357,11 @@ class Bot(FrameProcessor):
         if not isinstance(state, dict):
             raise TypeError(f"expected save_state to return a dict, found {type(state).__name__}")
         return state
+
+    @property
+    def saves_state_every_secs(self) -> float | None:
+        """How often its state is worth storing while the call runs; None: never."""
+        return self.save_state_interval_secs if _overrides(self, "save_state") else None
 
     def go_on_from(self, state: dict[str, Any]) -> None:
         """Be the instance that a call moved to."""

@@ -18,6 +18,7 @@ from voicews import signals
 from voicews.exceptions import NotAllowed
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
+from voicews.sessions.bot_state import BotState
 from voicews.sessions.database import session_database
 from voicews.sessions.news import note, tell
 from voicews.sessions.rules import Lease, LiveState
@@ -46,8 +47,6 @@ FIGURES_DELAY_SECS = 0.25
 LAST_WORD_SECS = 1.0
 #: The close code of the time limits.
 TIME_LIMIT = 4000
-#: How long a bot may take to save its state.
-SAVE_STATE_TIMEOUT_SECS = 3.0
 
 
 class SessionSocket(ConsumerSocket):
@@ -96,6 +95,7 @@ class LiveSession:
         self.epoch = 0
         self.socket: SessionSocket | None = None
         self.process = process
+        self._bot_state = BotState(row, bot)
         self._tasks: set[asyncio.Task[Any]] = set()
         transport.client_left = self._client_left
 
@@ -108,6 +108,15 @@ class LiveSession:
         """How long the client has said nothing; for ever, if there is none."""
         connection = self.socket.connection if self.socket is not None else None
         return monotonic() - connection.heard_at if connection is not None else float("inf")
+
+    def start(self) -> None:
+        """Start the pipeline."""
+        self.task.start()
+        # A phone call can't come back: nobody would ever go on from what was saved.
+        if self.bot is not None and self.row.kind != VoiceSession.Kind.PHONE:
+            interval_secs = self.bot.saves_state_every_secs
+            if interval_secs:
+                self._spawn(self._keep_saving(interval_secs))
 
     def attach(self, socket: SessionSocket, answer: Answer) -> Connection:
         """A client got in; the one before it, if any, is told that it was replaced.
@@ -176,29 +185,43 @@ class LiveSession:
 
     async def _store_client_left(self, connection_id: UUID, figures: Figures) -> None:
         epoch = self.epoch
-        state = await self.saved_state()
-        await stored(
-            partial(
-                store.close_connection,
-                self.row.pk,
-                connection_id,
-                figures,
-                self.process,
-                epoch,
-                state,
+        async with self._bot_state.lock:
+            state = await self._bot_state.take()
+            is_stored = await stored(
+                partial(
+                    store.close_connection,
+                    self.row.pk,
+                    connection_id,
+                    figures,
+                    self.process,
+                    epoch,
+                    state,
+                )
             )
-        )
+            if is_stored:
+                self._bot_state.stored = state
 
-    async def saved_state(self) -> dict[str, Any] | None:
-        """What the bot wants to go on from; None if there is nothing to store."""
-        if self.bot is None:
-            return None
+    async def _keep_saving(self, interval_secs: float) -> None:
+        """Store what has changed in the bot's state now and then, as this process may be killed."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(interval_secs):
+                    await self.task.wait_ended()
+                    return
+            async with self._bot_state.lock:
+                if self.state is LiveState.RUNNING:
+                    await self._save_state()
+
+    async def _save_state(self) -> None:
+        state = await self._bot_state.take()
+        if state is None or state == self._bot_state.stored:
+            return
+        job = partial(store.save_bot_state, self.row.pk, self.process, self.epoch, state)
         try:
-            async with asyncio.timeout(SAVE_STATE_TIMEOUT_SECS):
-                return await self.bot.saved_state()
-        except Exception:
-            logger.exception("call %s: the bot could not save its state", self.row.pk)
-            return None
+            if await session_database.run(job):
+                self._bot_state.stored = state
+        except DatabaseError as error:
+            logger.warning("call %s: the bot's state could not be stored: %s", self.row.pk, error)
 
     async def release(self, code: int, reason: str, grace_secs: float) -> bool:
         """Let the session go on elsewhere: under its lock. False if it had been lost before."""
@@ -206,13 +229,14 @@ class LiveSession:
             return False
         self.state = LiveState.RELEASING
         self.transport.drop_client(code, reason)
-        state = await self.saved_state()
-        if self.bot is not None:
-            self.bot.moves_on()
-        self.task.cancel(reason, code)
-        released = await stored(
-            partial(store.release, self.row.pk, self.process, self.epoch, state, grace_secs)
-        )
+        async with self._bot_state.lock:
+            state = await self._bot_state.take()
+            if self.bot is not None:
+                self.bot.moves_on()
+            self.task.cancel(reason, code)
+            released = await stored(
+                partial(store.release, self.row.pk, self.process, self.epoch, state, grace_secs)
+            )
         self.state = LiveState.RELEASED
         if released:
             note(self.row, Kind.MOVED, close_code=code, detail=reason)
@@ -283,7 +307,7 @@ class LiveSessions:
         watcher = asyncio.get_running_loop().create_task(self._watch(live))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
-        live.task.start()
+        live.start()
 
     async def wait_empty(self, timeout_secs: float) -> None:
         """Wait until no call is left, or for so long."""

@@ -239,12 +239,14 @@ def close_connection(
     process: UUID,
     epoch: int,
     bot_state: dict[str, Any] | None,
-) -> None:
-    """A socket is gone; the session waits for its client where it is."""
+) -> bool:
+    """A socket is gone; the session waits for its client where it is.
+
+    Says whether what the bot saved, if it did, was stored.
+    """
     with atomic():
         _close(connection, figures)
-        if bot_state is not None:
-            _owned(session_id, process, epoch).update(bot_state=bot_state)
+        return bot_state is not None and save_bot_state(session_id, process, epoch, bot_state)
 
 
 def save_bot_state(session_id: UUID, process: UUID, epoch: int, bot_state: dict[str, Any]) -> bool:

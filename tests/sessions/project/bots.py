@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -71,3 +72,32 @@ class Counter(Watched):
 
     def restore_state(self, state: dict[str, Any]) -> None:
         self.count = int(state["count"])
+
+
+class Diligent(Counter):
+    """Has its state stored all the time."""
+
+    save_state_interval_secs = 0.2
+
+
+class Ponderous(Diligent):
+    """Takes its time to save."""
+
+    async def save_state(self) -> dict[str, Any]:  # type: ignore[override]  # either way
+        state = super().save_state()
+        await asyncio.sleep(0.3)
+        return state
+
+
+class Forgetful(Diligent):
+    """Forgets what it has counted while its client is away."""
+
+    save_state_interval_secs = 1.0
+
+    def process_frame(self, frame: Frame, direction: Direction) -> None:
+        super().process_frame(frame, direction)
+        if isinstance(frame, ClientDisconnectedFrame):
+            asyncio.get_running_loop().call_later(0.5, self.forget)
+
+    def forget(self) -> None:
+        self.count = 0

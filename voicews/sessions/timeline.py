@@ -7,8 +7,8 @@ import logging
 from collections import deque
 from typing import Any
 
+from django.db import DataError, IntegrityError
 from django.db import Error as DatabaseError
-from django.db import IntegrityError
 from django.db.models import Model
 
 from voicews.sessions import store
@@ -60,7 +60,10 @@ class Timeline:
 
 
 def write_rows(rows: list[Model]) -> None:
-    """Insert rows of any models; those of sessions that have been deleted are left out."""
+    """Insert rows of any models; those that the database will never take are left out.
+
+    Such are the rows of sessions that have been deleted.
+    """
     by_model: dict[type[Model], list[Model]] = {}
     for row in rows:
         by_model.setdefault(type(row), []).append(row)
@@ -69,7 +72,7 @@ def write_rows(rows: list[Model]) -> None:
         try:
             with store.atomic():
                 manager.bulk_create(batch)
-        except IntegrityError:
+        except (IntegrityError, DataError):
             for row in batch:
                 _write_row(manager, row)
 
@@ -79,7 +82,9 @@ def _write_row(manager: Any, row: Model) -> None:
         with store.atomic():
             manager.bulk_create([row])
     except IntegrityError:
-        logger.info("%r belongs to a session that is gone", row)
+        logger.info("a %s belongs to a session that is gone", type(row).__name__)
+    except DataError as error:
+        logger.warning("a %s can't be stored: %s", type(row).__name__, error)
 
 
 timeline = Timeline(session_database)

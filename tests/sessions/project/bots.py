@@ -101,3 +101,19 @@ class Forgetful(Diligent):
 
     def forget(self) -> None:
         self.count = 0
+
+
+class Scribe(Diligent):
+    """Keeps what it is told."""
+
+    said = ""
+
+    def on_message(self, message: ClientMessageFrame) -> object:
+        said, self.said = self.said, str(message.data)
+        return said
+
+    def save_state(self) -> dict[str, Any]:
+        return {"said": self.said}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        self.said = state["said"]

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -201,14 +201,13 @@ def phone_server(
 ) -> Iterator[Server]:
     """A server on one core; the test has another one."""
     cores = os.sched_getaffinity(0)
-    serving = phone_serving(tmp_path_factory, migrated_database, provider_api)
-    with on_core(max(cores)):
-        server = serving.__enter__()
-    try:
+    with ExitStack() as running:
+        with on_core(max(cores)):
+            server = running.enter_context(
+                phone_serving(tmp_path_factory, migrated_database, provider_api)
+            )
         with on_core(min(cores)):
             yield server
-    finally:
-        serving.__exit__(None, None, None)
 
 
 def cpu_secs(server: Server) -> tuple[float, float]:

@@ -35,7 +35,8 @@ _STREAM_VALUES: Final[Mapping[str, Sequence[str | int]]] = {
     "stream_bidirectional_sampling_rate": (8000, 16000, 22050, 24000, 48000),
     "stream_bidirectional_target_legs": ("both", "self", "opposite"),
 }
-#: What each command takes. Custom parameters are for the command that starts a stream by itself.
+#: What each command takes. Custom parameters are for the command that starts a stream by itself;
+#: sampling rate and token are documented there and for dialing, but are sent with answers too.
 COMMAND_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "answer": frozenset(
         [

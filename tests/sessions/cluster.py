@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.servers import Server, ServerName, free_port
 
-START_TIMEOUT_SECS = 10.0
+START_TIMEOUT_SECS = 30.0
 
 
 class Redis:
@@ -156,7 +156,7 @@ class Cluster:
         return [one for one in entries if not session or one.session == session]
 
 
-async def until(condition: Callable[[], object], timeout_secs: float = 15.0) -> None:
+async def until(condition: Callable[[], object], timeout_secs: float = 30.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_secs
     while not condition():

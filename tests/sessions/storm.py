@@ -14,7 +14,7 @@ from tests.sessions.cluster import until
 from tests.sockets.client import rtvi_message
 from voicews.serializers.frames_pb2 import Frame
 
-TIMEOUT_SECS = 30.0
+TIMEOUT_SECS = 60.0
 
 
 @dataclass

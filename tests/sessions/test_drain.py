@@ -48,7 +48,7 @@ async def test_running_calls_finish_and_new_ones_are_refused(
         await asyncio.sleep(1.0)
         assert await client.ask("still here") == {"pid": node.process.pid, "count": 1}
         await client.close()
-    assert await asyncio.to_thread(node.process.wait, 15) == 0
+    assert await asyncio.to_thread(node.process.wait, 30) == 0
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -64,7 +64,7 @@ async def test_what_runs_too_long_moves_to_another_process(
         assert await client.wait_closed() == 1012
         async with session.client(two) as again:
             assert await again.ask("b") == {"pid": two.process.pid, "count": 2}
-    assert await asyncio.to_thread(one.process.wait, 15) == 0
+    assert await asyncio.to_thread(one.process.wait, 30) == 0
     assert not [entry for entry in here.entries() if entry.event == "end"]
 
 

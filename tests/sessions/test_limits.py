@@ -153,7 +153,7 @@ async def test_who_says_nothing_is_hung_up_on(cluster: StartCluster) -> None:
         began = time.monotonic()
         assert await client.wait_closed() == 4000
         assert client.reason == "idle timeout"
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 # --- what the database itself refuses -------------------------------------------------------------

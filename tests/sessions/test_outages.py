@@ -76,6 +76,7 @@ async def test_a_steady_call_costs_redis_nothing(cluster: StartCluster, redis: R
         assert redis.operations() - before == 1, "the question itself"
 
 
+@pytest.mark.alone
 async def test_a_slow_database_delays_no_audio(cluster: StartCluster, tmp_path: Path) -> None:
     delay = tmp_path / "delay"
     delay.write_text("")

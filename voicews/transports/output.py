@@ -36,6 +36,7 @@ from voicews.frames import (
     StartFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
+from voicews.transports.catch_up import CatchUp
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
 from voicews.transports.playout import Playout
@@ -62,8 +63,9 @@ class OutputTransport(FrameProcessor):
     """The last processor but for those that want to see what was sent: the play queue is here.
 
     Audio leaves in chunks, no more than `audio_out_lead_secs` ahead of the moment at which it is
-    heard; what comes in real time leaves at once. While no client is there, everything waits.
-    `on_ended` is called with the frame that ended the call when nothing is left to play.
+    heard; what comes in real time leaves at once. While no client is there, everything waits but
+    what is live. `on_ended` is called with the frame that ended the call when nothing is left to
+    play.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class OutputTransport(FrameProcessor):
         self._known_format = (0, 0)
         self._packets = bytearray()
         self._pacer = Pacer(params.audio_out_lead_secs)
+        self._catch_up = CatchUp()
         self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
         self._sent_pts = 0
         self._speaking = False
@@ -196,7 +199,7 @@ class OutputTransport(FrameProcessor):
         size = len(frame.audio)
         if size % (BYTES_PER_SAMPLE * frame.num_channels):
             check_whole_frames(frame.audio, frame.num_channels)
-        if not size:
+        if not size or (frame.live and self._is_too_late(frame)):
             return
         if not self._queue and self._writer is not None and size <= self._chunk_bytes(frame):
             # The steady stream of a real-time source: no need to pass through the queue.
@@ -213,6 +216,14 @@ class OutputTransport(FrameProcessor):
             return
         self._queue.append(frame)
         self._pump()
+
+    def _is_too_late(self, frame: OutputAudioRawFrame) -> bool:
+        if self._writer is None or self._loop is None:
+            return True
+        bytes_per_sec = BYTES_PER_SAMPLE * frame.num_channels * frame.sample_rate
+        queued_secs = (self._queued_bytes - self._head_offset) / bytes_per_sec
+        ahead_secs = self._pacer.ahead_secs(self._loop.time())
+        return self._catch_up.leaves_out(frame, queued_secs + ahead_secs)
 
     def _interrupt(self, frame: InterruptionFrame) -> None:
         assert self._loop is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,6 +32,7 @@ from voicews.sessions.database import session_database
 from voicews.sessions.listening import listen
 from voicews.sessions.news import note, tell
 from voicews.sessions.process import this_process
+from voicews.sockets import SocketConsumer
 from voicews.transports import asgi
 
 logger = logging.getLogger(__name__)
@@ -152,47 +152,47 @@ def from_this_site(scope: Any) -> bool:
 # --- the sockets ----------------------------------------------------------------------------------
 
 
-class StaffSocket:
+class StaffSocket(SocketConsumer):
     """One socket of one operator, open until it is closed, or the operator may no longer look."""
 
     #: What else than seeing sessions it takes.
     permissions: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.scope = scope
-        self._receive = receive
-        self._send = send
-        self.user: Any = scope.get("user")
+    user: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._jobs: list[asyncio.Task[None]] = []
 
     async def show(self) -> None:
         """Send what the socket is for; it is closed when this returns."""
         raise NotImplementedError
 
-    async def send(self, data: dict[str, Any] | bytes) -> None:
-        """Send one message: JSON as text, bytes as they are."""
-        if isinstance(data, bytes):
-            await self._send({"type": "websocket.send", "bytes": data, "text": None})
-        else:
-            text = json.dumps(data)
-            await self._send({"type": "websocket.send", "bytes": None, "text": text})
+    async def send_json(self, data: dict[str, Any]) -> None:
+        """Send one message as text."""
+        await self.send(json.dumps(data))
 
-    async def run(self) -> None:
-        """Serve the socket to its end."""
-        await self._receive()  # websocket.connect
+    async def connect(self) -> None:
+        self.user = self.scope.get("user")
         if not from_this_site(self.scope) or not await self._may_look(self.user):
-            logger.info("a socket of the admin was refused")
-            await self._send({"type": "websocket.close"})
-            return
-        await self._send({"type": "websocket.accept"})
+            raise NotAllowed("expected a page of the admin, and a user who may see sessions")
+        await self.accept()
         # Past the middleware, which knows nothing of back-pressure.
-        self._send = self.scope.get("voicews.send", self._send)
-        jobs = [asyncio.create_task(job) for job in (self._read(), self._recheck(), self._show())]
-        try:
-            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+        scope: Any = self.scope
+        self.base_send = scope.get("voicews.send", self.base_send)
+        self._jobs = [asyncio.create_task(job) for job in (self._recheck(), self._show())]
+
+    async def disconnect(self, code: int) -> None:
+        self._stop()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    def drop(self, code: int, reason: str) -> None:
+        self._stop()
+        super().drop(code, reason)
+
+    def _stop(self) -> None:
+        for job in self._jobs:
+            job.cancel()
 
     async def _show(self) -> None:
         code, reason = 1000, ""
@@ -201,16 +201,13 @@ class StaffSocket:
             await self.show()
         except (NotAllowed, Busy) as error:
             code, reason = getattr(error, "close_code", 1000), str(error)
-        except OSError:
-            return  # the peer is gone
+        except OSError:  # the peer is gone
+            self.abort()
+            return
         except Exception:
             logger.exception("a socket of the admin failed")
             code, reason = 1011, "server error"
-        await self._close(code, reason)
-
-    async def _read(self) -> None:
-        while (await self._receive())["type"] != "websocket.disconnect":
-            pass
+        self.drop(code, reason)
 
     async def _recheck(self) -> None:
         engine: Any = import_module(django_settings.SESSION_ENGINE)
@@ -219,17 +216,13 @@ class StaffSocket:
             scope: Any = {"session": engine.SessionStore(self.scope["session"].session_key)}
             user = await get_user(scope)
             if not await self._may_look(user):
-                await self._close(1008, "not allowed any more")
+                self.drop(1008, "not allowed any more")
                 return
 
     async def _may_look(self, user: Any) -> bool:
         if user is None or not user.is_authenticated:
             return False
         return await session_database.run(partial(may_use_admin, user, *self.permissions))
-
-    async def _close(self, code: int, reason: str) -> None:
-        with suppress(Exception):  # each server has its own for "the peer is gone"
-            await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
 
 class ListSocket(StaffSocket):
@@ -241,7 +234,7 @@ class ListSocket(StaffSocket):
             newest = await session_database.run(list_version)
             if newest != version:
                 version = newest
-                await self.send({"type": "version", "version": version})
+                await self.send_json({"type": "version", "version": version})
             await asyncio.sleep(POLL_SECS)
 
 
@@ -255,7 +248,7 @@ class SessionSocket(StaffSocket):
             if version is None or version.is_settled:
                 return
             figures = await operators.figures(session_id)
-            await self.send(
+            await self.send_json(
                 {
                     "type": "figures",
                     "version": version.text,
@@ -281,9 +274,9 @@ class ListenSocket(StaffSocket):
                         if began_at is None:
                             began_at = monotonic()
                             self._note_begin(session_id)
-                        await self.send({"type": "listening"})
+                        await self.send_json({"type": "listening"})
                         while (packet := await packets.get()) is not None:
-                            await self.send(packet)
+                            await self.send(bytes_data=packet)
                         heard_until = monotonic()
                 except NotAllowed:
                     if began_at is None or monotonic() - heard_until > MOVE_TIMEOUT_SECS:
@@ -291,7 +284,7 @@ class ListenSocket(StaffSocket):
                 # It is over, or another process is about to have it.
                 if await self._has_ended(session_id):
                     raise NotAllowed("the call has ended")
-                await self.send({"type": "waiting"})
+                await self.send_json({"type": "waiting"})
                 await asyncio.sleep(MOVE_POLL_SECS)
         finally:
             if began_at is not None:
@@ -322,13 +315,9 @@ class ListenSocket(StaffSocket):
 
 def application(socket: type[StaffSocket]) -> Any:
     """The ASGI application of a socket: what finds its user is around it, and nothing else."""
+    with_user: Any = AuthMiddlewareStack(socket.as_asgi())
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await socket(scope, receive, send).run()
-
-    with_user: Any = AuthMiddlewareStack(serve)
-
-    async def serve_user(scope: Any, receive: Any, send: Any) -> None:
         await with_user({**scope, "voicews.send": asgi.complete(send)}, receive, send)
 
-    return serve_user
+    return serve

@@ -80,7 +80,9 @@ class SocketConsumer(AsyncWebsocketConsumer):
         """Stop reading from the socket, and let go of it."""
         if self._serving is not None and not self._aborted:
             self._aborted = True
-            asgi.break_off(self.base_send)
+            # A project's middleware may hide the server.
+            scope: Any = self.scope
+            asgi.break_off(scope.get("voicews.send", self.base_send))
             self._serving.cancel()
 
     async def _drop(self, code: int, reason: str) -> None:

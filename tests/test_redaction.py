@@ -24,6 +24,8 @@ TOKENS = [
     issue_phone_token(Purpose.STREAM, "twilio", SESSION, 60),
     issue_phone_token(Purpose.CALL, "plivo", SESSION, 60),
 ]
+#: Names for them in the tests' names, which xdist's workers must agree on.
+KINDS = ["connect", "resume", "stream", "call"]
 MASKED = f"{SESSION.hex}***"
 
 
@@ -45,7 +47,7 @@ def written() -> Iterator[io.StringIO]:
 logger = logging.getLogger("tests.redaction")
 
 
-@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("token", TOKENS, ids=KINDS)
 @pytest.mark.parametrize(
     "text",
     [
@@ -102,7 +104,7 @@ class Failing:
         raise RuntimeError("no")
 
 
-@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("token", TOKENS, ids=KINDS)
 def test_texts_and_arguments(written: io.StringIO, token: str) -> None:
     logger.info("ready %s" % token)  # noqa: G002, UP031
     logger.info("positional %s %d", token, 1)

@@ -108,7 +108,7 @@ class Server:
         else:
             options = ["--host", address[0], "--port", address[1]]
         if self.program == "uvicorn":
-            options += ["--ws-per-message-deflate", "false"]
+            options += ["--loop", "asyncio", "--ws-per-message-deflate", "false"]
         return ["-m", self.program, "project.asgi:application", *options]
 
     def _start(self) -> subprocess.Popen[bytes]:

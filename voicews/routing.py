@@ -16,6 +16,7 @@ from django.urls import path, re_path
 
 from voicews.readiness import lifespan, server_ready
 from voicews.telephony import PROVIDERS
+from voicews.transports import asgi
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def voice_application(
     return ProtocolTypeRouter(
         {
             "http": _ready_first(http_application),
-            "websocket": _ready_first(routes),
+            "websocket": _ready_first(_completed(routes)),
             "lifespan": lifespan,
         }
     )
@@ -104,5 +105,20 @@ def _ready_first(application: Any) -> Any:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         server_ready()
         await application(scope, receive, send)
+
+    return serve
+
+
+def _completed(application: Any) -> Any:
+    """Put right what the server's `send` and `receive` lack, below any middleware of the routes.
+
+    A middleware hides the server from a consumer: so what has a limit, what a flood is and every
+    close code are seen to here. ``scope["voicews.send"]`` leads past it, to break off.
+    """
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        send = asgi.complete(send)
+        receive = asgi.complete_receive(receive, send)
+        await application({**scope, "voicews.send": send}, receive, send)
 
     return serve

@@ -25,6 +25,7 @@ class FakeConsumer:
     """What a transport needs of an `AsyncWebsocketConsumer`."""
 
     def __init__(self) -> None:
+        self.scope: dict[str, Any] = {}
         self.sent: list[dict[str, Any]] = []
         self.closed: list[tuple[int, str]] = []
         self.aborted = 0
@@ -168,6 +169,8 @@ async def test_events_show_the_consumer() -> None:
 @virtual_time
 async def test_a_consumer_of_somebody_elses_that_cannot_abort() -> None:
     class Plain:
+        scope: dict[str, Any] = {}
+
         async def base_send(self, message: dict[str, Any]) -> None: ...
 
     ConsumerSocket(cast("Any", Plain())).abort()

@@ -1,9 +1,10 @@
 """What the ASGI servers' `send` and `receive` lack, put right from the connection behind them.
 
-Daphne's `send` never waits for the peer, so what a peer doesn't read piles up without a limit; and
-a close may have no reason and no other codes than 1000 and 3000 to 4999. No server lets go of a
-peer that doesn't read: each waits for it to take what was written before the close. uvicorn takes
-a socket out of its selector after each message and puts it back at the next `receive`.
+Daphne's `send` never waits for the peer, so what a peer doesn't read piles up without a limit, and
+so does what its `receive` is not asked for; a close may have no reason and no other codes than 1000
+and 3000 to 4999. uvicorn takes a socket out of its selector after each message and puts it back at
+the next `receive`. No server lets go of a peer that doesn't read: each waits for it to take what
+was written before the close, and writes an answer to each of its pings meanwhile.
 """
 
 from __future__ import annotations
@@ -22,47 +23,51 @@ from websockets.protocol import State
 MAX_REASON_BYTES = 123
 #: What may wait to be received before the socket is not read any more.
 MAX_UNREAD_BYTES = 64 * 1024
+#: What a peer may send while it reads nothing. It may be pings: their answers pile up.
+MAX_UNHEARD_BYTES = 4 * 1024 * 1024
 
 _TEXT, _BINARY = 0x81, 0x82  # final frames
 _HEAD_16, _HEAD_64 = struct.Struct("!BBH"), struct.Struct("!BBQ")
 
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
 
 class DaphneSend:
-    """Daphne's `send` for one accepted WebSocket, with back-pressure and with every close code."""
+    """Daphne's `send` for one WebSocket, with back-pressure and with every close code."""
 
     def __init__(self, send: Any, protocol: Any) -> None:
         self._send = send
-        self._protocol = protocol
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self.protocol = protocol
+        self.writable = asyncio.Event()
+        self.writable.set()
         # The transport calls these when its buffer is fuller than 64 KiB, and when it is empty
         # again. Until the upgrade it told the HTTP side, which has nothing to do with it any more.
         protocol.transport.unregisterProducer()
         producer = SimpleNamespace(
-            pauseProducing=self._writable.clear,
-            resumeProducing=self._writable.set,
-            stopProducing=self._writable.set,
+            pauseProducing=self.writable.clear,
+            resumeProducing=self.writable.set,
+            stopProducing=self.writable.set,
         )
         protocol.transport.registerProducer(producer, True)
 
     async def __call__(self, message: dict[str, Any]) -> None:
-        await self._writable.wait()
-        protocol = self._protocol
+        await self.writable.wait()
+        protocol = self.protocol
         if message["type"] == "websocket.close" and protocol.state != protocol.STATE_CONNECTING:
-            reason = (message.get("reason") or "").encode()[:MAX_REASON_BYTES]
             protocol.sendCloseFrame(
-                code=message.get("code", 1000),
-                # Never half a character.
-                reasonUtf8=reason.decode(errors="ignore").encode(),
+                code=message.get("code") or 1000,
+                reasonUtf8=_fitting(message.get("reason")).encode(),
                 isReply=False,
             )
+            # The peer's answer must be read, if nothing was for now.
+            protocol.transport.resumeProducing()
         else:
             await self._send(message)
 
     def break_off(self) -> None:
         """Reset the connection if its peer doesn't read."""
-        if not self._writable.is_set():
-            self._protocol.transport.abortConnection()
+        if not self.writable.is_set():
+            self.protocol.transport.abortConnection()
 
 
 class UvicornSend:
@@ -86,6 +91,8 @@ class UvicornSend:
             or not protocol.writable.is_set()
             or not self._can_frame()
         ):
+            if message["type"] == "websocket.close":
+                message = {**message, "reason": _fitting(message.get("reason"))}
             await self._send(message)
             return
         data, opcode = message.get("bytes"), _BINARY
@@ -113,25 +120,24 @@ class UvicornSend:
             transport.abort()
 
 
-class UvicornReceive:
-    """uvicorn's `receive` for one accepted WebSocket, which pauses the reading when much waits.
+class _BoundedReceive:
+    """A server's `receive` for one WebSocket, which is not read while much waits.
 
-    uvicorn's own pauses it after each one: two system calls and twenty function calls, which are
-    15 to 30 % of what an echo costs.
+    Subclasses pass on to `_take` what the connection has read.
     """
 
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-        self._queue: asyncio.Queue[dict[str, Any]] = protocol.queue
-        self._data_received: Callable[[bytes], None] = protocol.data_received
+    def __init__(
+        self,
+        queue: asyncio.Queue[dict[str, Any]],
+        data_received: Callable[[bytes], None],
+        writable: asyncio.Event,
+    ) -> None:
+        self._queue = queue
+        self._data_received = data_received
+        self._writable = writable
         self._unread_bytes = 0
+        self._unheard_bytes = 0
         self._paused = False
-        # uvicorn believes that it has paused already. Its close resumes, whoever has paused.
-        protocol.read_paused = True
-        protocol.data_received = self._take
-        # uvloop looks up data_received only here.
-        protocol.transport.set_protocol(protocol)
-        protocol.transport.resume_reading()
 
     async def __call__(self) -> dict[str, Any]:
         message = await self._queue.get()
@@ -139,22 +145,94 @@ class UvicornReceive:
             self._unread_bytes = 0
             if self._paused:
                 self._paused = False
-                self._protocol.transport.resume_reading()
+                self._resume()
         return message
 
     def _take(self, data: bytes) -> None:
         self._data_received(data)
         self._unread_bytes += len(data)
+        if not self._writable.is_set():
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > MAX_UNHEARD_BYTES:
+                self._break_off()
+                return
+        elif self._unheard_bytes:
+            self._unheard_bytes = 0
         if self._unread_bytes <= MAX_UNREAD_BYTES or self._paused or self._queue.empty():
             return
         # Behind a close of ours comes nothing but the peer's, which must be read.
-        if not self._protocol.close_sent:
+        if self._is_open():
             self._paused = True
-            self._protocol.transport.pause_reading()
+            self._pause()
+
+    def _is_open(self) -> bool:
+        raise NotImplementedError
+
+    def _pause(self) -> None:
+        raise NotImplementedError
+
+    def _resume(self) -> None:
+        raise NotImplementedError
+
+    def _break_off(self) -> None:
+        raise NotImplementedError
+
+
+class DaphneReceive(_BoundedReceive):
+    """Daphne's `receive`, which has no limit of its own."""
+
+    def __init__(self, send: DaphneSend) -> None:
+        self._send = send
+        self._protocol = protocol = send.protocol
+        super().__init__(protocol.application_queue, protocol.dataReceived, send.writable)
+        protocol.dataReceived = self._take
+
+    def _is_open(self) -> bool:
+        return bool(self._protocol.state == self._protocol.STATE_OPEN)
+
+    def _pause(self) -> None:
+        self._protocol.transport.pauseProducing()
+
+    def _resume(self) -> None:
+        self._protocol.transport.resumeProducing()
+
+    def _break_off(self) -> None:
+        self._protocol.transport.abortConnection()
+
+
+class UvicornReceive(_BoundedReceive):
+    """uvicorn's `receive`, which pauses the reading when much waits.
+
+    uvicorn's own pauses it after each message: two system calls and twenty function calls, which
+    are 15 to 30 % of what an echo costs.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol.queue, protocol.data_received, protocol.writable)
+        self._protocol = protocol
+        # uvicorn believes that it has paused already. Its close resumes, whoever has paused.
+        protocol.read_paused = True
+        protocol.data_received = self._take
+        # uvloop looks up data_received only here.
+        protocol.transport.set_protocol(protocol)
+        self._resume()
+
+    def _is_open(self) -> bool:
+        return not (self._protocol.close_sent or self._protocol.transport.is_closing())
+
+    def _pause(self) -> None:
+        self._protocol.transport.pause_reading()
+
+    def _resume(self) -> None:
+        self._protocol.transport.resume_reading()
+
+    def _break_off(self) -> None:
+        self._protocol.transport.abort()
 
 
 def complete(send: Any) -> Any:
     """The `send` of an ASGI WebSocket application, with what the server's own lacks."""
+    send = _past_sessions(send)
     if isinstance(send, partial) and hasattr(send.args[0] if send.args else None, "sendCloseFrame"):
         return DaphneSend(send, send.args[0])
     if (protocol := _uvicorn_protocol(send)) is not None:
@@ -162,11 +240,20 @@ def complete(send: Any) -> Any:
     return send
 
 
-def complete_receive(receive: Any) -> Callable[[], Awaitable[dict[str, Any]]]:
-    """The `receive` of an accepted WebSocket, without what the server's own costs too much."""
+def complete_receive(receive: Any, send: Any = None) -> Receive:
+    """The `receive` of an ASGI WebSocket application, with a limit to what waits for it.
+
+    ``send`` is what `complete` has made of the same socket's: only it leads to Daphne's connection.
+    """
+    completed: Receive = receive
+    if isinstance(send, DaphneSend):
+        queue = send.protocol.application_queue
+        return DaphneReceive(send) if getattr(receive, "__self__", None) is queue else completed
     protocol = _uvicorn_protocol(receive)
-    completed: Callable[[], Awaitable[dict[str, Any]]] = receive
-    return completed if protocol is None else UvicornReceive(protocol)
+    # What is compressed may be a thousand times as long as what was read.
+    if protocol is None or protocol.conn.extensions:
+        return completed
+    return UvicornReceive(protocol)
 
 
 def break_off(send: Any) -> None:
@@ -177,6 +264,21 @@ def break_off(send: Any) -> None:
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)  # uvicorn's others
     if hasattr(transport, "get_write_buffer_size") and transport.get_write_buffer_size():
         transport.abort()
+
+
+def _past_sessions(send: Any) -> Any:
+    """The `send` inside those of Channels' session middleware, which act on HTTP responses only."""
+    module = sys.modules.get("channels.sessions")
+    wrapper: Any = getattr(send, "__self__", None)
+    while module is not None and type(wrapper) is module.InstanceSessionWrapper:
+        send = wrapper.real_send
+        wrapper = getattr(send, "__self__", None)
+    return send
+
+
+def _fitting(reason: str | None) -> str:
+    """As much of a close's reason as fits, and never half a character."""
+    return (reason or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def _uvicorn_protocol(bound: Any) -> Any:

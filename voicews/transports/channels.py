@@ -23,6 +23,8 @@ class ConsumerSocket:
         self.websocket = consumer
         # Past the consumer's own send(): a layer less for each packet of audio.
         self._send = asgi.complete(consumer.base_send)
+        # A project's middleware may hide the server.
+        self._server_send = consumer.scope.get("voicews.send", self._send)
 
     def send(self, data: str | bytes) -> Awaitable[None]:
         # Hands the server's own awaitable on: another coroutine around it would cost as much as
@@ -38,7 +40,7 @@ class ConsumerSocket:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
-        asgi.break_off(self._send)
+        asgi.break_off(self._server_send)
         abort = getattr(self.websocket, "abort", None)
         if abort is not None:
             abort()

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from channels.auth import AuthMiddlewareStack
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -19,20 +20,21 @@ voicews_consumers.FIRST_MESSAGE_TIMEOUT_SECS = 1.0
 voicews_lanes.HANDLER_STOP_TIMEOUT_SECS = 0.5
 voicews_task.CLEANUP_TIMEOUT_SECS = 2.0
 
+talk = consumers.Talk.as_asgi()
 routes = {
-    "own-pipeline": consumers.OwnPipeline,
-    "own-bot": consumers.OwnBot,
-    "members": consumers.Members,
-    "nothing": consumers.Nothing,
-    "plain": consumers.Plain,
+    "own-pipeline": consumers.OwnPipeline.as_asgi(),
+    "own-bot": consumers.OwnBot.as_asgi(),
+    "members": consumers.Members.as_asgi(),
+    "nothing": consumers.Nothing.as_asgi(),
+    "plain": consumers.Plain.as_asgi(),
+    "with-user": AuthMiddlewareStack(talk),
+    "seen": consumers.SeesMessages(talk),
+    "seen-with-user": consumers.SeesMessages(AuthMiddlewareStack(talk)),
 }
 application = voice_application(
     http_application,
     [
         *websocket_urlpatterns,
-        *(
-            path(f"ws/{name}/", cast("Any", consumer.as_asgi()))
-            for name, consumer in routes.items()
-        ),
+        *(path(f"ws/{name}/", cast("Any", route)) for name, route in routes.items()),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from tests.sockets.project.bots import ExactEcho
+from tests.sockets.project.bots import ExactEcho, Talkative
+from tests.sockets.project.journal import note
 from voicews.consumers import VoiceConsumer
 from voicews.exceptions import NotAllowed
 from voicews.frames import Direction, Frame, InputAudioRawFrame, OutputAudioRawFrame
@@ -59,6 +61,36 @@ class Members(OwnBot):
     async def authorize(self) -> None:
         if self.query.get("member") != ["yes"]:
             raise NotAllowed("members only")
+
+
+class Talk(VoiceConsumer):
+    """A call with more to hear than anybody wants to."""
+
+    bot = Talkative
+
+
+class SeesMessages:
+    """A middleware that the app knows nothing of; writes what it saw into the journal."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        seen: set[str] = set()
+
+        async def receive_seen() -> Any:
+            message = await receive()
+            seen.add(message["type"])
+            return message
+
+        async def send_seen(message: Any) -> None:
+            seen.add(message["type"])
+            await send(message)
+
+        try:
+            await self._application(scope, receive_seen, send_seen)
+        finally:
+            note("middleware", scope["query_string"].decode(), seen=sorted(seen))
 
 
 class Nothing(VoiceConsumer):

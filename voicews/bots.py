@@ -276,10 +276,10 @@ class Bot(FrameProcessor):
         """Pass one piece of a stream on to the user; nobody follows whether it is heard.
 
         `live` is for what is said at this moment by somebody else: pauses are left out while it is
-        late, and all that would come a second late or more, or while no client is there.
+        late, and all that would come two seconds late or more, or while no client is there.
         """
         self.push_frame(
-            OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels, live=live)
+            OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels, None, live)
         )
 
     def interrupt(self) -> None:

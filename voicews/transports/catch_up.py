@@ -10,7 +10,7 @@ from voicews.frames import OutputAudioRawFrame
 #: So late (seconds) a live stream may be: jitter makes it that anyway.
 LIVE_DELAY_SECS = 0.1
 #: What would be later than this is of no use, whatever it is.
-MAX_LIVE_DELAY_SECS = 1.0
+MAX_LIVE_DELAY_SECS = 2.0
 #: No sample of a pause is louder than this (of 32767), and so much of it (seconds) is left alone:
 #: there are quiet moments in words, too.
 QUIET_PEAK = 512

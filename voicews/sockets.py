@@ -100,7 +100,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
             await receive()  # websocket.connect
             if await self._open():
                 self._serving = asyncio.current_task()
-                code = await self._receive_messages(asgi.complete_receive(receive))
+                code = await self._receive_messages(asgi.complete_receive(receive, self.base_send))
         except asyncio.CancelledError:
             if not self._aborted or self._serving is None:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,7 +14,7 @@ from tests.browser.conftest import Complaints, OpenPage
 from tests.conftest import Serve, WaitFor
 from tests.live_call import Caller, call
 from tests.operators import PASSWORD, make_operators
-from tests.servers import Server
+from tests.servers import Server, ServerName
 
 SETTINGS = "tests.browser.admin_settings"
 LIST = "/admin/voicews/voicesession/"
@@ -21,12 +22,27 @@ LIST = "/admin/voicews/voicesession/"
 OpenAdmin = Callable[..., Page]
 
 
-@pytest.fixture(scope="module", params=["uvicorn", "daphne"])
-def admin_site(request: pytest.FixtureRequest, start: Serve) -> Server:
-    """A server with operators and a past."""
-    server = start(request.param, environment={"DJANGO_SETTINGS_MODULE": SETTINGS})
-    make_operators(server.database, SETTINGS)
-    return server
+#: For tests of what moves: sockets are the server program's work, pages are Django's.
+each_server = pytest.mark.parametrize("admin_site", ["uvicorn", "daphne"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def started(start: Serve) -> Callable[[ServerName], Server]:
+    """A function that starts a server with operators and a past, or returns the one that runs."""
+
+    @cache
+    def started(program: ServerName) -> Server:
+        server = start(program, environment={"DJANGO_SETTINGS_MODULE": SETTINGS})
+        make_operators(server.database, SETTINGS)
+        return server
+
+    return started
+
+
+@pytest.fixture
+def admin_site(request: pytest.FixtureRequest, started: Callable[[ServerName], Server]) -> Server:
+    """A server with operators and a past: uvicorn, or the one that the test names."""
+    return started(getattr(request, "param", "uvicorn"))
 
 
 @pytest.fixture
@@ -49,6 +65,7 @@ def page_of(caller: Caller) -> str:
     return f"{LIST}{caller.session}/change/"
 
 
+@each_server
 def test_calls_appear_on_the_list_and_end_there(
     admin_site: Server, open_admin: OpenAdmin, wait_for: WaitFor
 ) -> None:
@@ -96,6 +113,7 @@ def test_a_call_goes_without_a_reload(admin_site: Server, open_admin: OpenAdmin)
         assert page.evaluate("document.body.dataset.untouched") == "yes"
 
 
+@each_server
 def test_a_session_page_moves_and_ends(
     admin_site: Server, open_admin: OpenAdmin, wait_for: WaitFor
 ) -> None:
@@ -125,6 +143,7 @@ def test_a_session_page_moves_and_ends(
         expect(page.locator("#voicews-sockets tbody tr")).to_contain_text("4002")
 
 
+@each_server
 def test_listen_in(admin_site: Server, open_admin: OpenAdmin, wait_for: WaitFor) -> None:
     with call(admin_site) as caller:
         page = open_admin(page_of(caller))

@@ -33,7 +33,6 @@ from voicews.sessions.listening import listen
 from voicews.sessions.news import note, tell
 from voicews.sessions.process import this_process
 from voicews.sockets import SocketConsumer
-from voicews.transports import asgi
 
 logger = logging.getLogger(__name__)
 
@@ -177,9 +176,6 @@ class StaffSocket(SocketConsumer):
         if not from_this_site(self.scope) or not await self._may_look(self.user):
             raise NotAllowed("expected a page of the admin, and a user who may see sessions")
         await self.accept()
-        # Past the middleware, which knows nothing of back-pressure.
-        scope: Any = self.scope
-        self.base_send = scope.get("voicews.send", self.base_send)
         self._jobs = [asyncio.create_task(job) for job in (self._recheck(), self._show())]
 
     async def disconnect(self, code: int) -> None:
@@ -315,9 +311,4 @@ class ListenSocket(StaffSocket):
 
 def application(socket: type[StaffSocket]) -> Any:
     """The ASGI application of a socket: what finds its user is around it, and nothing else."""
-    with_user: Any = AuthMiddlewareStack(socket.as_asgi())
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await with_user({**scope, "voicews.send": asgi.complete(send)}, receive, send)
-
-    return serve
+    return AuthMiddlewareStack(socket.as_asgi())

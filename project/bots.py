@@ -61,7 +61,10 @@ class Ivr(Bot):
         self.echoes = False
 
     def on_start(self) -> None:
-        self.play(self.greeting)
+        self.greet()
+
+    def greet(self) -> None:
+        self.play(self.greeting, text="♪ hello")
 
     def on_audio(self, audio: InputAudioRawFrame) -> None:
         if self.echoes:
@@ -71,11 +74,11 @@ class Ivr(Bot):
         self.interrupt()
         self.echoes = button == "1"
         if button == "2":
-            self.play(self.ladder)
+            self.play(self.ladder, text="♪ a ladder")
         elif button == "0":
-            self.play(self.greeting)
+            self.greet()
         elif button == "9":
-            self.play(self.goodbye)
+            self.play(self.goodbye, text="♪ goodbye")
             self.hang_up()
 
 

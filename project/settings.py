@@ -165,7 +165,7 @@ VOICEWS: dict[str, Any] = {
     "BOTS": {
         "echo": "project.bots.Echo",
         "parrot": "project.bots.Parrot",
-        "ivr": "project.bots.Ivr",
+        "ivr": {"class": "project.bots.Ivr", "label": "Phone menu"},
         **({"remote": "project.bots.Remote"} if REMOTE_BOT_URL else {}),
     },
     "DEFAULT_BOT": "parrot",

@@ -381,7 +381,8 @@ async def test_a_call_of_another_host_can_not_be_heard() -> None:
         live_sessions.get.return_value = object()
         relays.answer(message)
         assert await answers.get() == (
-            f"the call runs on another host ({own}): listen in on that one"
+            f"the call runs on another host ({own}), and sound does not pass between hosts: "
+            "open this page there"
         )
         relays.answer({**message, "host": own})
         assert await answers.get() == (

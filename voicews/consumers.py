@@ -24,7 +24,6 @@ from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import Answer, Client
 from voicews.sessions.takeover import Claimant
-from voicews.sessions.transcript import TranscriptRecorder
 from voicews.sockets import SocketConsumer
 from voicews.transports import (
     ChannelsWebsocketParams,
@@ -306,10 +305,6 @@ class SessionConsumer(VoiceConsumer):
             if row.bot_state and not answer.first:
                 bot.go_on_from(row.bot_state)
         task = self.build_task(bot, transport, str(row.pk))
-        if bot is not None:
-            recorder = TranscriptRecorder(row)
-            recorder.call_id = task.call_id
-            recorder.attach(bot)
         live = LiveSession(row, self._process.id, bot, transport, task)
         live_sessions.add(live)
         return live

@@ -107,3 +107,19 @@ def session_row(phone_server: Server) -> Callable[[str], dict[str, Any]]:
             return dict(row)
 
     return read
+
+
+@pytest.fixture
+def transcript(phone_server: Server) -> Callable[[str], list[str]]:
+    """A function that reads what was said in the session of a call id."""
+
+    def read(call_id: str) -> list[str]:
+        with sqlite3.connect(phone_server.database) as connection:
+            query = (
+                "SELECT text FROM voicews_transcriptentry JOIN voicews_voicesession "
+                "ON session_id = voicews_voicesession.id WHERE call_id = ? "
+                "ORDER BY voicews_transcriptentry.id"
+            )
+            return [text for (text,) in connection.execute(query, [call_id])]
+
+    return read

@@ -22,6 +22,7 @@ WITH_HANG_UP = frozenset(["twilio", "telnyx", "plivo", "vonage"])
 PACKET_SECS = {"exotel": 0.2, "genesys": 0.25}
 
 ReadSession = Callable[[str], dict[str, Any]]
+ReadTranscript = Callable[[str], list[str]]
 
 
 def on_the_phone(name: str, pcm: bytes) -> bytes:
@@ -52,7 +53,11 @@ def heard_after(call: SimulatedCall[Any], since: float) -> bytes:
 @BOTH_SERVERS
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_call_from_ring_to_the_bots_goodbye(
-    place: PlaceCall, provider_api: ProviderApi, session_row: ReadSession, name: str
+    place: PlaceCall,
+    provider_api: ProviderApi,
+    session_row: ReadSession,
+    transcript: ReadTranscript,
+    name: str,
 ) -> None:
     click = on_the_phone(name, tone(1000, 100))
     ladder = on_the_phone(name, Menu.ladder)
@@ -82,6 +87,7 @@ async def test_a_call_from_ring_to_the_bots_goodbye(
     assert len(provider_api.hang_ups(call.call_id)) == (name in WITH_HANG_UP)
     row = session_row(call.call_id)
     assert (row["state"], row["close_code"]) == ("ended", 1000)
+    await until(lambda: transcript(call.call_id) == ["♪ hello", "♪ a ladder", "♪ goodbye"])
     assert call.violations == []
 
 

@@ -129,10 +129,10 @@ class PhoneCall:
 
     @property
     def presses_keys(self) -> bool:
-        """Whether the provider has a request for that."""
+        """Whether the provider has a request for that, and the options that it needs."""
         try:
             self._provider.send_dtmf(self._call_id, "1")
-        except NotSupported:
+        except (NotSupported, ConfigurationError):
             return False
         return True
 

@@ -50,7 +50,10 @@ ANSWER_TIMEOUT_SECS = 3.0
 TOKEN_BYTES = 32
 
 NOT_LIVE = "the call is not live"
-OTHER_HOST = "the call runs on another host ({host}): listen in on that one"
+OTHER_HOST = (
+    "the call runs on another host ({host}), and sound does not pass between hosts: "
+    "open this page there"
+)
 UNREACHABLE = "the server process that runs the call can't be reached from this one"
 
 #: What a packet begins with: its kind, the number of channels, the sample rate (Hz).

@@ -23,6 +23,7 @@ from voicews.sessions.database import session_database
 from voicews.sessions.news import note, tell
 from voicews.sessions.rules import Lease, LiveState
 from voicews.sessions.store import Answer, Figures
+from voicews.sessions.transcript import TranscriptRecorder
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.channels import ConsumerSocket
 from voicews.transports.server import CLIENT_IS_DONE, REPLACED, WebsocketServerTransport
@@ -304,6 +305,10 @@ class LiveSessions:
     def add(self, live: LiveSession) -> None:
         """Start a session's pipeline and watch over it to its end."""
         self._sessions[live.row.pk] = live
+        if live.bot is not None:
+            recorder = TranscriptRecorder(live.row)
+            recorder.call_id = live.task.call_id
+            recorder.attach(live.bot)
         watcher = asyncio.get_running_loop().create_task(self._watch(live))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)

@@ -333,10 +333,6 @@ class Provider(ABC):
         Where the provider doesn't sign its upgrades, the token has to do.
         """
 
-    def upgrade_token(self, request: Request) -> str:
-        """The stream's `token` parameter, where it comes with the upgrade; empty otherwise."""
-        return ""
-
     # --- webhooks -------------------------------------------------------------------------------
 
     def callback_url(self, url: str) -> str:

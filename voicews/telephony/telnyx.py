@@ -95,9 +95,6 @@ class Telnyx(Provider):
     def verify_upgrade(self, request: Request) -> None:
         return
 
-    def upgrade_token(self, request: Request) -> str:
-        return request.header("x-telnyx-streaming-auth-token")
-
     # --- webhooks -------------------------------------------------------------------------------
 
     def parse_webhook(self, request: Request) -> CallEvent:

@@ -27,7 +27,7 @@ def start_site(
 
     yield start
     while _sites:
-        _sites.pop().stop()
+        _sites.pop().kill()
 
 
 @pytest.fixture(scope="session")

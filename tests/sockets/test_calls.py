@@ -10,6 +10,7 @@ import pytest
 
 from tests.audio.signals import pcm, samples, speech, tone
 from tests.interop.signals import dominant_frequency
+from tests.polling import until
 from tests.sockets.client import RATE, audio_message, calling, json_message, rtvi_message
 from tests.sockets.healthy import healthy_call
 from tests.sockets.site import Site, parts, session_of
@@ -167,6 +168,8 @@ async def test_rows_and_signals(site: Site) -> None:
     assert row["ended_at"] > row["started_at"]
     assert (row["close_code"], row["end_reason"]) == (1000, "client left")
     assert await site.whole_timeline(session) == ["connected", "ended"]
+    # Signals are told by a task of their own.
+    await until(lambda: "session_ended" in site.events(session))
     notes = site.journal(session)
     events = [note["event"] for note in notes]
     assert [event for event in events if event.startswith("session")] == [

@@ -131,6 +131,9 @@ class FakeSocket:
         self.sent.append(data)
         self.times.append(asyncio.get_running_loop().time())
 
+    def send_now(self, data: str | bytes) -> bool:
+        return False
+
     async def close(self, code: int, reason: str) -> None:
         self.closed.append((code, reason))
         await self.close_answered.wait()

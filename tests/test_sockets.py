@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -169,3 +170,94 @@ async def test_a_dropped_client_that_reads_nothing_is_let_go_of(
             while data := await loop.sock_recv(peer, 1_000_000):
                 received += len(data)
         assert received < sent
+
+
+asked_by: ContextVar[str] = ContextVar("asked_by", default="nobody")
+
+
+class Direct(Consumer):
+    """Takes all but every tenth message at once, and what it takes otherwise takes its time."""
+
+    max_messages_per_sec = 100_000
+    taken: list[tuple[str, bool, str]]
+
+    async def connect(self) -> None:
+        asked_by.set("connect")
+        self.taken = []
+        await super().connect()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        assert text_data is not None
+        await asyncio.sleep(0.001)
+        self.taken.append((text_data, False, asked_by.get()))
+
+    def receive_now(self, data: str | bytes) -> bool:
+        assert isinstance(data, str)
+        if data.endswith("5"):
+            return False
+        self.taken.append((data, True, asked_by.get()))
+        return True
+
+
+class Limited(Direct):
+    """May be told little in the long run."""
+
+    max_messages_per_sec = 1
+
+
+class Cautious(Direct):
+    """Knows nothing of taking at once."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        assert text_data is not None
+        self.taken.append((text_data, False, asked_by.get()))
+
+
+@asynccontextmanager
+async def serving(consumer: type[Direct]) -> AsyncIterator[Listener]:
+    Consumer.made = []
+    listener = Listener(consumer.as_asgi(), "127.0.0.1", 0)
+    await listener.start()
+    yield listener
+    await listener.stop()
+
+
+async def taken(count: int) -> list[tuple[str, bool, str]]:
+    consumer = Consumer.made[-1]
+    assert isinstance(consumer, Direct)
+    await until(lambda: len(consumer.taken) >= count)
+    return consumer.taken
+
+
+async def test_what_is_taken_at_once_overtakes_nothing() -> None:
+    async with serving(Direct) as port, client(port) as websocket:
+        for number in range(500):
+            await websocket.send(str(number))
+            if number % 50 == 49:
+                await asyncio.sleep(0.1)
+        found = await taken(500)
+    assert [text for text, _now, _asked in found] == [str(number) for number in range(500)]
+    assert {now for _text, now, _asked in found} == {True, False}
+    assert {asked for _text, _now, asked in found} == {"connect"}
+
+
+async def test_the_limits_hold_for_what_is_taken_at_once() -> None:
+    async with serving(Direct) as port, client(port) as websocket:
+        await websocket.send("1" * 1001)
+        await websocket.wait_closed()
+        assert websocket.close_code == 1009
+    async with serving(Limited) as port, client(port) as websocket:
+        with suppress(ConnectionClosed):
+            for _ in range(1000):
+                await websocket.send("1")
+                await asyncio.sleep(0.0005)
+        await asyncio.wait_for(websocket.wait_closed(), 20)
+        assert websocket.close_code == 1008
+
+
+async def test_a_subclass_that_overrides_receive_gets_everything() -> None:
+    async with serving(Cautious) as port, client(port) as websocket:
+        for number in range(20):
+            await websocket.send(str(number))
+        found = await taken(20)
+    assert not any(now for _text, now, _asked in found)

@@ -109,6 +109,12 @@ class VoiceConsumer(SocketConsumer):
         if self.connection is not None and data is not None:
             await self.connection.receive(data)
 
+    def receive_now(self, data: str | bytes) -> bool:
+        if self.connection is None:
+            return False
+        self.connection.receive_now(data)
+        return True
+
     async def disconnect(self, code: int) -> None:
         """The socket is gone."""
         if self.connection is not None:
@@ -230,6 +236,13 @@ class SessionConsumer(VoiceConsumer):
             self._claiming = asyncio.get_running_loop().create_task(self._claim())
         if len(self._unheard) < MAX_UNHEARD_MESSAGES:
             self._unheard.append(data)
+
+    def receive_now(self, data: str | bytes) -> bool:
+        if self.connection is None:
+            return False
+        if self._process.lease.is_valid(monotonic()):
+            self.connection.receive_now(data)
+        return True
 
     async def disconnect(self, code: int) -> None:
         self._gone_code = code

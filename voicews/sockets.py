@@ -43,6 +43,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
         self._aborted = False
         self._is_accepted = False
         self._dropping: asyncio.Task[None] | None = None
+        self._message_count = 0
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -70,6 +71,13 @@ class SocketConsumer(AsyncWebsocketConsumer):
         """Let the client in."""
         await super().accept(*args, **kwargs)
         self._is_accepted = True
+
+    def receive_now(self, data: str | bytes) -> bool:
+        """Take one message without waiting, if that can be done; `receive` gets what it declines.
+
+        Where a subclass overrides `receive` alone, this is not asked. The default declines.
+        """
+        return False
 
     def drop(self, code: int, reason: str) -> None:
         """Close the socket; what comes from it until then is ignored. Does not wait."""
@@ -100,7 +108,10 @@ class SocketConsumer(AsyncWebsocketConsumer):
             await receive()  # websocket.connect
             if await self._open():
                 self._serving = asyncio.current_task()
-                code = await self._receive_messages(asgi.complete_receive(receive, self.base_send))
+                receive = asgi.complete_receive(receive, self.base_send)
+                if self._takes_now():
+                    asgi.hand_over(receive, self.base_send, self._take_now)
+                code = await self._receive_messages(receive)
         except asyncio.CancelledError:
             if not self._aborted or self._serving is None:
                 raise
@@ -132,11 +143,27 @@ class SocketConsumer(AsyncWebsocketConsumer):
             await self.accept()
         await self.close(code, reason)
 
+    def _takes_now(self) -> bool:
+        for owner in type(self).__mro__:
+            if "receive_now" in vars(owner):
+                return True
+            if "receive" in vars(owner):
+                return False
+        return False
+
+    def _take_now(self, data: str | bytes) -> bool:
+        # The loop looks at long messages, and at the allowance.
+        if len(data) > self.max_message_bytes or not (self._message_count + 1) % FAIRNESS_MESSAGES:
+            return False
+        if not self.receive_now(data):
+            return False
+        self._message_count += 1
+        return True
+
     async def _receive_messages(self, receive: Any) -> int:
         """Take messages until the socket is gone; returns its close code."""
         loop = asyncio.get_running_loop()
         allowance = Allowance(self.max_messages_per_sec, self.max_messages_burst, loop.time())
-        count = 0
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
@@ -147,8 +174,8 @@ class SocketConsumer(AsyncWebsocketConsumer):
                 self.drop(1009, f"more than {self.max_message_bytes} bytes in a message")
                 continue
             await self.receive(text_data, bytes_data)
-            count += 1
-            if count % FAIRNESS_MESSAGES:
+            self._message_count += 1
+            if self._message_count % FAIRNESS_MESSAGES:
                 continue
             if not allowance.spend(FAIRNESS_MESSAGES, loop.time()):
                 self.drop(1008, f"more than {self.max_messages_per_sec} messages a second")

@@ -156,6 +156,13 @@ class PhoneConsumer(VoiceConsumer):
         else:
             await self._receive_aside(data)
 
+    def receive_now(self, data: str | bytes) -> bool:
+        if self.connection is None or not self.connection.is_open:
+            return False
+        if self._process.lease.is_valid(monotonic()):
+            self.connection.receive_now(data)
+        return True
+
     async def disconnect(self, code: int) -> None:
         if self._deadline is not None:
             self._deadline.cancel()

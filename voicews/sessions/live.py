@@ -64,6 +64,9 @@ class SessionSocket(ConsumerSocket):
     def send(self, data: str | bytes) -> Awaitable[None]:
         return super().send(data) if self._lease.is_valid(monotonic()) else asyncio.sleep(0)
 
+    def send_now(self, data: str | bytes) -> bool:
+        return super().send_now(data) if self._lease.is_valid(monotonic()) else True
+
 
 class SessionTransport(WebsocketServerTransport):
     """A server transport that tells its session when a client is gone."""

@@ -13,6 +13,7 @@ import asyncio
 import struct
 import sys
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -83,21 +84,32 @@ class UvicornSend:
         self._is_plain: bool | None = None
 
     async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            data = message.get("bytes")
+            if self.send_now(message["text"] if data is None else data):
+                return
+        elif message["type"] == "websocket.close":
+            message = {**message, "reason": _fitting(message.get("reason"))}
+        await self._send(message)
+
+    def send_now(self, data: str | bytes) -> bool:
+        """Send a message if that can be done without waiting; False if it can't."""
         protocol = self._protocol
         if (
-            message["type"] != "websocket.send"
-            or protocol.transport.is_closing()
+            protocol.transport.is_closing()
             or protocol.close_sent
             or not protocol.writable.is_set()
             or not self._can_frame()
         ):
-            if message["type"] == "websocket.close":
-                message = {**message, "reason": _fitting(message.get("reason"))}
-            await self._send(message)
-            return
-        data, opcode = message.get("bytes"), _BINARY
-        if data is None:
-            data, opcode = message["text"].encode(), _TEXT
+            return False
+        self._write(data)
+        return True
+
+    def _write(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            data, opcode = message.encode(), _TEXT
+        else:
+            data, opcode = message, _BINARY
         size = len(data)
         if size < 126:
             head = bytes((opcode, size))
@@ -105,7 +117,7 @@ class UvicornSend:
             head = _HEAD_16.pack(opcode, 126, size)
         else:
             head = _HEAD_64.pack(opcode, 127, size)
-        protocol.transport.write(head + data)
+        self._protocol.transport.write(head + data)
 
     def _can_frame(self) -> bool:
         # Compression was negotiated or not when the socket was accepted.
@@ -210,12 +222,47 @@ class UvicornReceive(_BoundedReceive):
     def __init__(self, protocol: Any) -> None:
         super().__init__(protocol.queue, protocol.data_received, protocol.writable)
         self._protocol = protocol
+        self._take_now: Callable[[str | bytes], bool] | None = None
+        self._is_asked = False
+        self._put: Callable[[dict[str, Any]], None] = protocol.queue.put_nowait
         # uvicorn believes that it has paused already. Its close resumes, whoever has paused.
         protocol.read_paused = True
         protocol.data_received = self._take
         # uvloop looks up data_received only here.
         protocol.transport.set_protocol(protocol)
         self._resume()
+
+    def hand_over(self, take_now: Callable[[str | bytes], bool]) -> None:
+        """Offer each message to `take_now` while somebody waits for one; what it declines is for
+        the one who waits.
+
+        That saves the waking of a task and a turn of the event loop: some 15 % of an echo. It is
+        called in the context of the task that calls this.
+        """
+        context = copy_context()
+        self._take_now = lambda message: context.run(take_now, message)
+        self._protocol.queue.put_nowait = self._offer
+
+    async def __call__(self) -> dict[str, Any]:
+        self._is_asked = True
+        try:
+            return await super().__call__()
+        finally:
+            self._is_asked = False
+
+    def _offer(self, message: dict[str, Any]) -> None:
+        # Nothing overtakes: neither what waits here, nor what the one who asks is busy with.
+        if (
+            self._is_asked
+            and self._take_now is not None
+            and message["type"] == "websocket.receive"
+            and self._queue.empty()
+        ):
+            data = message.get("bytes")
+            if self._take_now(message["text"] if data is None else data):
+                self._unread_bytes = 0
+                return
+        self._put(message)
 
     def _is_open(self) -> bool:
         return not (self._protocol.close_sent or self._protocol.transport.is_closing())
@@ -254,6 +301,15 @@ def complete_receive(receive: Any, send: Any = None) -> Receive:
     if protocol is None or protocol.conn.extensions:
         return completed
     return UvicornReceive(protocol)
+
+
+def hand_over(receive: Any, send: Any, take_now: Callable[[str | bytes], bool]) -> None:
+    """Offer messages to `take_now` as they are read, where its answers can be sent as directly.
+
+    `receive` and `send` are what `complete_receive` and `complete` have made.
+    """
+    if isinstance(receive, UvicornReceive) and isinstance(send, UvicornSend):
+        receive.hand_over(take_now)
 
 
 def break_off(send: Any) -> None:

@@ -74,8 +74,18 @@ class Connection:
 
     async def receive(self, data: str | bytes) -> None:
         """Take one message, and write what it was answered with."""
+        if self._take(data):
+            await self.writer.drain()
+
+    def receive_now(self, data: str | bytes) -> None:
+        """The same without waiting: what can't be written at once is written by a task."""
+        if self._take(data):
+            self.writer.write_now()
+
+    def _take(self, data: str | bytes) -> bool:
+        """Whether there is something to write now."""
         if not self.is_open:
-            return
+            return False
         self.heard_at = monotonic()
         self.messages_in += 1
         self.bytes_in += len(data)
@@ -85,8 +95,7 @@ class Connection:
             self._transport._input.receive(data)
         finally:
             writer.corked = False
-        if writer.has_work:
-            await writer.drain()
+        return writer.has_work
 
     def disconnect(self, code: int) -> None:
         """The socket is gone, with this close code."""

@@ -36,6 +36,9 @@ class ConsumerSocket:
         sent: Awaitable[None] = self._send(message)
         return sent
 
+    def send_now(self, data: str | bytes) -> bool:
+        return isinstance(self._send, asgi.UvicornSend) and self._send.send_now(data)
+
     async def close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 

@@ -38,6 +38,9 @@ class ClientSocket:
         self.websocket = websocket
         self.send = websocket.send
 
+    def send_now(self, data: str | bytes) -> bool:
+        return False
+
     async def close(self, code: int, reason: str) -> None:
         # The limit is on the wire's bytes: 123, whatever the reason's alphabet.
         await self.websocket.close(code, reason.encode()[:123].decode(errors="ignore"))

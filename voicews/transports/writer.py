@@ -23,6 +23,9 @@ class Socket(Protocol):
     def send(self, data: str | bytes) -> Awaitable[None]:
         """Send one message; may wait for the peer; raises when the peer is gone."""
 
+    def send_now(self, data: str | bytes) -> bool:
+        """Send one message if that can be done without waiting; False if it can't."""
+
     async def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; does nothing on a socket that is closed."""
 
@@ -90,6 +93,21 @@ class SocketWriter:
         """Forget what waits and is not urgent."""
         self._pending.clear()
         self._pending_bytes = sum(map(len, self._urgent))
+
+    def write_now(self) -> None:
+        """Write what waits as far as that needs no waiting; a task writes the rest."""
+        if self._writing is not None or self._scheduled is not None or self.error is not None:
+            return
+        while self._urgent or self._pending:
+            queue = self._urgent or self._pending
+            data = queue[0]
+            if not self.socket.send_now(data):
+                self._scheduled = self._loop.create_task(self.drain())
+                return
+            queue.popleft()
+            self._pending_bytes -= len(data)
+            self.messages_out += 1
+            self.bytes_out += len(data)
 
     async def drain(self) -> None:
         """Write until nothing waits; returns at once while somebody else is writing."""

@@ -27,6 +27,9 @@ from tests.browser.sound import (
 from tests.conftest import Serve, WaitFor
 from tests.servers import Server, ServerName
 
+# A browser that waits for a core while other tests have it plays with gaps, whatever we send.
+HEARS_GAPS = pytest.mark.alone
+
 MILLISECONDS = re.compile(r"^\d+ ms$")
 
 BURSTS_HZ = (440.0, 660.0, 550.0, 770.0)
@@ -121,6 +124,7 @@ def calm_echoes(recording: Recording) -> list[tuple[Stretch, Stretch]]:
 # --- sound ---------------------------------------------------------------------------------------
 
 
+@HEARS_GAPS
 def test_the_echo_returns_what_was_said(open_demo: OpenDemo, each_site: Server) -> None:
     page = open_demo(each_site)
     page.call("echo")
@@ -147,6 +151,7 @@ def test_the_echo_returns_what_was_said(open_demo: OpenDemo, each_site: Server) 
     assert underruns >= len(recording.times("underrun"))
 
 
+@HEARS_GAPS
 def test_silence_before_the_call_makes_no_echo_late(
     open_demo: OpenDemo, site: Server, sounds: Path
 ) -> None:
@@ -168,6 +173,7 @@ def _after_a_second(route: Route) -> None:
     route.continue_()
 
 
+@HEARS_GAPS
 def test_the_parrot_repeats_and_falls_silent_when_talked_over(
     open_demo: OpenDemo, each_site: Server, conversation: tuple[str, ...]
 ) -> None:

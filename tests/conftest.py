@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from tests.servers import Server, ServerName, migrate
+from tests.server_processes import Server, ServerName, migrate
 
 _running: list[Server] = []
 
@@ -79,7 +79,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, database: Any) -> Iterator
 
 @pytest.fixture
 def serve(tmp_path_factory: pytest.TempPathFactory, migrated_database: Any) -> Iterator[Serve]:
-    """A function that starts the demo project; see ``tests.servers.Server``."""
+    """A function that starts the demo project; see ``tests.server_processes.Server``."""
     with serving(tmp_path_factory, migrated_database) as start:
         yield start
 

@@ -14,7 +14,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.servers import Server
+from tests.server_processes import Server
 from voicews.serializers.frames_pb2 import Frame
 
 RATE = 16000

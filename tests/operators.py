@@ -11,7 +11,7 @@ import urllib.request
 from datetime import timedelta
 from pathlib import Path
 
-from tests.servers import ROOT, Server, server_environment
+from tests.server_processes import ROOT, Server, server_environment
 
 PASSWORD = "a password for tests"
 #: Users, and what they may do with sessions.

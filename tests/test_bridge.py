@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.servers import free_port
+from tests.server_processes import free_port
 from voicews.bridge import Bridge
 from voicews.frames import (
     CallStartedFrame,

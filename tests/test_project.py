@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.calls import hear_echo
-from tests.servers import ROOT, Server, free_port, server_environment
+from tests.server_processes import ROOT, Server, free_port, server_environment
 from voicews.telephony import PROVIDERS
 
 

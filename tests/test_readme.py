@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from tests.servers import ROOT, Server, free_port
+from tests.server_processes import ROOT, Server, free_port
 from voicews.conf import VoicewsSettings
 from voicews.telephony import PROVIDERS
 

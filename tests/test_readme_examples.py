@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.servers import ROOT, free_port, server_environment
+from tests.server_processes import ROOT, free_port, server_environment
 from voicews.bridge import Bridge
 
 TIMEOUT_SECS = 40.0

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory, override_settings
 
 from voicews.models import VoiceSession
-from voicews.tokens import check_token
+from voicews.security.tokens import check_token
 from voicews.views import ConnectView, bot_choices
 
 pytestmark = pytest.mark.django_db

@@ -18,7 +18,7 @@ import pytest
 
 import voicews
 from tests.calls import hear_echo
-from tests.servers import ROOT, Server, free_port
+from tests.server_processes import ROOT, Server, free_port
 
 ONE_FILE_PROJECT = """
     import sys

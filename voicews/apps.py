@@ -12,10 +12,11 @@ class VoicewsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from voicews import checks, readiness, redaction
-        from voicews.phone import hangups
+        from voicews import checks
+        from voicews.servers import log_redaction, readiness
+        from voicews.telephony import hangups
 
         checks.register_checks()
         readiness.watch_daphne()
         hangups.connect()
-        redaction.install()
+        log_redaction.install()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from voicews import __version__
 from voicews.bots import Bot
+from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.exceptions import ConfigurationError, ConnectFailed
 from voicews.frames import (
     CallStartedFrame,
@@ -54,7 +55,7 @@ REMOTE_LEAD_SECS = 3600.0
 #: What the caller does until the remote server lets us in: one minute of 20 ms audio.
 MAX_WAITING_FRAMES = 3000
 #: Closes that mean the remote bot was done.
-DONE = frozenset([1000, 1001, 1005])
+DONE = CLIENT_IS_DONE | {CloseCode.NO_STATUS}
 
 
 class Bridge(Bot):
@@ -226,7 +227,7 @@ class Bridge(Bot):
 
     def _fail(self, error: str) -> None:
         self.push_frame(OutputTransportMessageUrgentFrame(error_message(error)))
-        self.push_frame(EndRequestFrame(error, 1011), Direction.UPSTREAM)
+        self.push_frame(EndRequestFrame(error, CloseCode.SERVER_ERROR), Direction.UPSTREAM)
 
 
 class _RemoteEnd(FrameProcessor):

@@ -39,7 +39,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 
 from voicews.conf import VoicewsSettings, load, read
 from voicews.exceptions import ConfigurationError
-from voicews.server_options import IN_MEMORY_LAYER, compresses
+from voicews.servers.options import IN_MEMORY_LAYER, compresses
 
 INSECURE_KEY_PREFIX = "django-insecure-"
 OLDEST_DAPHNE = (4, 2, 2)
@@ -100,7 +100,7 @@ def check_providers(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Whether the telephony providers that are switched on have what they need."""
-    from voicews.phone.providers import make_provider
+    from voicews.telephony.registry import make_provider
 
     found = _settings()
     messages: list[CheckMessage] = []

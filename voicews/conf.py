@@ -6,6 +6,7 @@ use, so importing this module needs no configured Django, and again when a test 
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,10 +20,18 @@ from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
 
 from voicews.exceptions import ConfigurationError
-from voicews.policy import Policy
 from voicews.telephony import PROVIDERS
 
 T = TypeVar("T")
+
+
+class Policy(enum.Enum):
+    """What becomes of a newcomer to a session that somebody holds."""
+
+    #: It wins.
+    REPLACE = "replace"
+    #: It is refused, unless the holder turns out to be gone.
+    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +180,7 @@ class VoicewsSettings:
     DEFAULT_BOT: str | None = _key(None, _optional(_text))
     # A function as in voicews.permissions.
     MAY_CONNECT: str = _key("voicews.permissions.authenticated", _path)
-    # None follows ALLOWED_HOSTS; see voicews.origins.
+    # None follows ALLOWED_HOSTS; see voicews.security.origins.
     ALLOWED_ORIGINS: tuple[str, ...] | None = _key(None, _optional(_origins))
     # Where clients reach the sockets, when it is not where they reach the connect endpoint.
     PUBLIC_URL: str | None = _key(None, _optional(_public_url))

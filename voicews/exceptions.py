@@ -1,5 +1,7 @@
 """The errors that voicews raises: one small tree, messages that say expected and found."""
 
+from voicews.close_codes import CloseCode
+
 
 class VoicewsError(Exception):
     """Base of every error that voicews raises on purpose."""
@@ -31,7 +33,7 @@ class Busy(VoicewsError):
     `close_code` is the WebSocket close code that says so: 1013, or 1012 for a server that restarts.
     """
 
-    def __init__(self, message: str, close_code: int = 1013) -> None:
+    def __init__(self, message: str, close_code: int = CloseCode.BUSY) -> None:
         super().__init__(message)
         self.close_code = close_code
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voicews.audio.pcm import BYTES_PER_SAMPLE
+from voicews.close_codes import CloseCode
 
 
 class Direction(enum.Enum):
@@ -68,7 +69,7 @@ class EndFrame(ControlFrame):
     """The last frame of a call that ends in order: what is queued before it is still played."""
 
     reason: str = ""
-    close_code: int = 1000
+    close_code: int = CloseCode.NORMAL
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class CancelFrame(SystemFrame):
     """The last frame of a call that ends at once: what is queued is dropped."""
 
     reason: str = ""
-    close_code: int = 1000
+    close_code: int = CloseCode.NORMAL
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class EndRequestFrame(SystemFrame):
     """Travels upstream: a processor asks the task to end the call, in order or `at_once`."""
 
     reason: str = ""
-    close_code: int = 1000
+    close_code: int = CloseCode.NORMAL
     at_once: bool = False
 
 
@@ -116,7 +117,7 @@ class ClientConnectedFrame(SystemFrame):
 class ClientDisconnectedFrame(SystemFrame):
     """The client's socket is gone; in a session-scoped transport the call goes on for a while."""
 
-    close_code: int = 1006
+    close_code: int = CloseCode.ABNORMAL
 
 
 @dataclass(slots=True)

@@ -14,16 +14,16 @@ from typing import Any, cast
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
 
-from voicews.readiness import lifespan, server_ready
+from voicews.servers import fast_path
+from voicews.servers.readiness import lifespan, server_ready
 from voicews.telephony import PROVIDERS
-from voicews.transports import asgi
 
 logger = logging.getLogger(__name__)
 
 
 @cache
 def _session_consumer() -> Any:
-    from voicews.consumers import SessionConsumer
+    from voicews.consumers.voice import SessionConsumer
 
     return SessionConsumer.as_asgi()
 
@@ -38,9 +38,9 @@ def _staff_socket(name: str) -> Any:
 
     @cache
     def application() -> Any:
-        from voicews import monitoring
+        from voicews.admin import sockets
 
-        return monitoring.application(getattr(monitoring, name))
+        return sockets.application(getattr(sockets, name))
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await application()(scope, receive, send)
@@ -50,7 +50,7 @@ def _staff_socket(name: str) -> Any:
 
 @cache
 def _phone_consumer() -> Any:
-    from voicews.phone.consumers import PhoneConsumer
+    from voicews.telephony.consumers import PhoneConsumer
 
     return PhoneConsumer.as_asgi()
 
@@ -117,8 +117,8 @@ def _completed(application: Any) -> Any:
     """
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        send = asgi.complete(send)
-        receive = asgi.complete_receive(receive, send)
+        send = fast_path.complete(send)
+        receive = fast_path.complete_receive(receive, send)
         await application({**scope, "voicews.send": send}, receive, send)
 
     return serve

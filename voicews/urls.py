@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from voicews.phone.views import AnswerView, StatusView, TransferView
+from voicews.telephony.views import AnswerView, StatusView, TransferView
 from voicews.views import ConnectView, DemoView, HealthView, ReadyView
 
 app_name = "voicews"

@@ -24,15 +24,15 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView
 
-from voicews.addresses import valid_address
 from voicews.conf import BotSettings, settings
 from voicews.exceptions import Busy
 from voicews.models import VoiceSession
-from voicews.origins import any_origin_allowed, origin_allowed
 from voicews.permissions import may_connect
+from voicews.security.addresses import valid_address
+from voicews.security.origins import any_origin_allowed, origin_allowed
+from voicews.security.tokens import issue_connect_token
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import has_room, sessions_of_user
-from voicews.tokens import issue_connect_token
 
 logger = logging.getLogger(__name__)
 

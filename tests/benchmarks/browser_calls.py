@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.benchmarks import load, profiling
 from tests.benchmarks.server_process import Server, serve
 from tests.interop.environment import PIPECAT_PYTHON, pipecat_environ
-from tests.servers import migrate
+from tests.server_processes import migrate
 
 SERVER_CORE, LOAD_CORE = 0, 1
 # Above this share of its core the load generator itself would delay what it measures.

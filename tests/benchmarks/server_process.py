@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.interop.environment import REPOSITORY_DIR
-from tests.servers import free_port
+from tests.server_processes import free_port
 
 # The same server, loop and WebSocket implementation for everyone. Compression would cost every one
 # of them more than everything else that they do with a message.

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from tests.benchmarks.browser_calls import verdict
-from tests.servers import migrate
+from tests.server_processes import migrate
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Cluster, copy_database, running_redis
 from tests.sessions.postgres import running_postgres

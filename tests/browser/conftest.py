@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, expec
 
 from tests.browser.chromium import launch
 from tests.conftest import Serve, serving
-from tests.servers import Server
+from tests.server_processes import Server
 
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.browser.settings"}
 #: Whatever a page waits for, it may take so long on a busy machine (milliseconds).

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.sound import Recording
-from tests.servers import Server
+from tests.server_processes import Server
 
 DEMO = "/voice/demo/"
 

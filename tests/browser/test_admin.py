@@ -14,7 +14,7 @@ from tests.browser.conftest import Complaints, OpenPage
 from tests.conftest import Serve, WaitFor
 from tests.live_call import Caller, call
 from tests.operators import PASSWORD, make_operators
-from tests.servers import Server, ServerName
+from tests.server_processes import Server, ServerName
 
 SETTINGS = "tests.browser.admin_settings"
 LIST = "/admin/voicews/voicesession/"

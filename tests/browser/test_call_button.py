@@ -13,7 +13,7 @@ from tests.browser.contrast import faint_texts
 from tests.browser.pages import Calls, count_sessions
 from tests.browser.sound import sentence, silence, tone, write_microphone
 from tests.conftest import WaitFor
-from tests.servers import Server
+from tests.server_processes import Server
 
 FREQUENCY = 523.0
 

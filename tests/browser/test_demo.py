@@ -25,7 +25,7 @@ from tests.browser.sound import (
     write_microphone,
 )
 from tests.conftest import Serve, WaitFor
-from tests.servers import Server, ServerName
+from tests.server_processes import Server, ServerName
 
 # A browser that waits for a core while other tests have it plays with gaps, whatever we send.
 HEARS_GAPS = pytest.mark.alone

@@ -11,7 +11,7 @@ from tests.interop.chromium import chromium
 from tests.interop.environment import PIPECAT_PYTHON
 from tests.interop.peers import VoiceServer, pipecat_server
 from tests.interop.signals import tone, write_wav
-from tests.servers import Server
+from tests.server_processes import Server
 
 FREQUENCY = 440.0
 SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.interop.settings"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.environment import PIPECAT_PYTHON, REPOSITORY_DIR, pipecat_environ
-from tests.servers import free_port
+from tests.server_processes import free_port
 
 START_TIMEOUT_SECS = 60
 

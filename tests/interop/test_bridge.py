@@ -11,7 +11,7 @@ from tests.interop.conftest import project_before
 from tests.interop.peers import pipecat_server
 from tests.interop.signals import dominant_frequency, tone
 from tests.interop.wire_call import SAMPLE_RATE, Call
-from tests.servers import Server
+from tests.server_processes import Server
 
 FREQUENCY = 523.0
 

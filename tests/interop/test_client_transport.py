@@ -14,7 +14,7 @@ import pytest
 from tests.fakes import Tap, ramp
 from tests.interop.processes import pipecat_process, until_ready
 from tests.polling import until
-from tests.servers import free_port
+from tests.server_processes import free_port
 from voicews.exceptions import ConnectFailed
 from voicews.frames import Direction, Frame, InputAudioRawFrame, OutputAudioRawFrame
 from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask

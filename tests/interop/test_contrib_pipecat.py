@@ -10,7 +10,7 @@ import pytest
 from tests.interop.environment import PIPECAT_PYTHON, REPOSITORY_DIR, pipecat_environ
 from tests.interop.signals import dominant_frequency
 from tests.interop.wire_call import SAMPLE_RATE, TIMEOUT_SECS, Call
-from tests.servers import Server
+from tests.server_processes import Server
 
 #: Of tests.interop.pipecat_bots.Speaker.
 SPEECH_HZ = 330.0

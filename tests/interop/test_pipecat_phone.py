@@ -12,7 +12,7 @@ from tests.conftest import Serve
 from tests.interop.environment import PIPECAT_PYTHON
 from tests.interop.signals import dominant_frequency, tone
 from tests.polling import until
-from tests.servers import Server
+from tests.server_processes import Server
 from voicews.testing import ProviderApi, place_call
 
 PUBLIC_URL = "https://voice.example.com"

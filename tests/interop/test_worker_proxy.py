@@ -12,11 +12,11 @@ import pytest
 
 from tests.interop.processes import pipecat_process, until_ready
 from tests.polling import until
-from tests.servers import free_port
+from tests.server_processes import free_port
 from tests.workers.agents import Listener, Researcher
 from voicews.frames import Direction, OutputAudioRawFrame, TextFrame
+from voicews.servers.embedded import Listener as Port
 from voicews.transports import ReconnectPolicy
-from voicews.transports.listener import Listener as Port
 from voicews.workers import (
     BaseWorker,
     BusFrameMessage,

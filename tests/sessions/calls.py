@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.servers import Server
+from tests.server_processes import Server
 from tests.sessions.storm import TIMEOUT_SECS, Racer
 
 

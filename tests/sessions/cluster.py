@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.servers import Server, ServerName, free_port
+from tests.server_processes import Server, ServerName, free_port
 
 START_TIMEOUT_SECS = 30.0
 
@@ -134,7 +134,7 @@ class Cluster:
         """What a management command prints."""
         import sys
 
-        from tests.servers import ROOT, server_environment
+        from tests.server_processes import ROOT, server_environment
 
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],

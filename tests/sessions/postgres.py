@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.servers import ROOT, free_port, server_environment
+from tests.server_processes import ROOT, free_port, server_environment
 
 START_TIMEOUT_SECS = 30.0
 #: Who runs it where the tests are root's, which PostgreSQL refuses to be.

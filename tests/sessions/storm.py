@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.consumers.client import rtvi_message
 from tests.sessions.cluster import until
-from tests.sockets.client import rtvi_message
 from voicews.serializers.frames_pb2 import Frame
 
 TIMEOUT_SECS = 60.0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from tests.servers import Server, ServerName
+from tests.server_processes import Server, ServerName
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, until
 from tests.sessions.conftest import StartCluster

@@ -19,13 +19,13 @@ from django.utils import timezone
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, until
 from tests.sessions.conftest import StartCluster
-from voicews.consumers import SessionConsumer
+from voicews.consumers.voice import SessionConsumer
 from voicews.exceptions import Busy
 from voicews.models import ServerProcess, VoiceConnection, VoiceSession
+from voicews.security.tokens import issue_connect_token, issue_resume_token
 from voicews.sessions import store
 from voicews.sessions.rules import Verdict
 from voicews.sessions.store import Client, Figures
-from voicews.tokens import issue_connect_token, issue_resume_token
 
 NOBODY = Client()
 URL = "/voice/connect/"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.consumers.client import audio_message
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, assert_never_two
 from tests.sessions.conftest import StartCluster
-from tests.sockets.client import audio_message
 
 OUTAGE_SECS = 5.0
 CALLS = 10

@@ -10,11 +10,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.consumers.client import rtvi_message
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, until
 from tests.sessions.conftest import StartCluster
 from tests.sessions.postgres import running_postgres
-from tests.sockets.client import rtvi_message
 
 
 @pytest.fixture(scope="module")

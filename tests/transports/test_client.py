@@ -18,7 +18,7 @@ from websockets.http11 import Request, Response
 
 from tests.fakes import Tap, ramp
 from tests.polling import until
-from tests.servers import free_port
+from tests.server_processes import free_port
 from voicews.audio.wav import is_wav, split_wav
 from voicews.exceptions import ConfigurationError, ConnectFailed, InvalidState
 from voicews.frames import (
@@ -40,7 +40,7 @@ from voicews.transports import (
     WebsocketClientSession,
     WebsocketClientTransport,
 )
-from voicews.transports.dialing import Backoff
+from voicews.transports.reconnect import Backoff
 from voicews.transports.writer import MAX_PENDING_BYTES
 
 QUICK = ReconnectPolicy(first_delay_secs=0.02, max_delay_secs=0.05, max_failures=4, useful_secs=5)

@@ -65,7 +65,7 @@ def research_application() -> Any:
 
 
 async def serve(port: int) -> None:
-    from voicews.transports.listener import Listener
+    from voicews.servers.embedded import Listener
 
     listener = Listener(research_application(), "127.0.0.1", port)
     await listener.start()

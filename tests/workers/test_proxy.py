@@ -18,14 +18,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.polling import until
 from tests.relay import Relay
-from tests.servers import ROOT, free_port, server_environment
+from tests.server_processes import ROOT, free_port, server_environment
 from tests.workers.agents import Listener, Researcher
 from tests.workers.remote import TOKEN
 from voicews.exceptions import ConfigurationError, ConnectFailed
 from voicews.frames import TextFrame
+from voicews.servers.embedded import Listener as Port
 from voicews.signals import client_connected, connected, disconnected
 from voicews.transports import ReconnectPolicy
-from voicews.transports.listener import Listener as Port
 from voicews.workers import (
     BaseWorker,
     BusDataMessage,

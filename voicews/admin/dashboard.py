@@ -21,8 +21,8 @@ from django.utils.text import capfirst
 from voicews.admin.endings import TROUBLE_CODES, Text, ending
 from voicews.admin.plots import ColumnPlot, share, stacked_columns
 from voicews.admin.sessions import readable
+from voicews.admin.sockets import list_socket_path, list_version, may_use_admin
 from voicews.models import Dashboard, ServerProcess, VoiceSession
-from voicews.monitoring import list_socket_path, list_version, may_use_admin
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Dashboard]

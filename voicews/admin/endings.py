@@ -7,6 +7,8 @@ from typing import NamedTuple
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from voicews.close_codes import CloseCode
+
 Text = str | Promise
 
 
@@ -17,23 +19,23 @@ class Ending(NamedTuple):
     is_trouble: bool = False
 
 
-ENDINGS = {
-    1000: Ending(_("hung up")),
-    1001: Ending(_("the client left")),
-    1005: Ending(_("the client left")),
-    1006: Ending(_("the connection was lost"), is_trouble=True),
-    1007: Ending(_("bad data"), is_trouble=True),
-    1008: Ending(_("not allowed"), is_trouble=True),
-    1009: Ending(_("message too big"), is_trouble=True),
-    1011: Ending(_("server error"), is_trouble=True),
-    1012: Ending(_("server restart"), is_trouble=True),
-    1013: Ending(_("busy"), is_trouble=True),
-    4000: Ending(_("time limit")),
-    4001: Ending(_("replaced")),
-    4002: Ending(_("ended by an operator")),
+ENDINGS: dict[int, Ending] = {
+    CloseCode.NORMAL: Ending(_("hung up")),
+    CloseCode.GOING_AWAY: Ending(_("the client left")),
+    CloseCode.NO_STATUS: Ending(_("the client left")),
+    CloseCode.ABNORMAL: Ending(_("the connection was lost"), is_trouble=True),
+    CloseCode.BAD_DATA: Ending(_("bad data"), is_trouble=True),
+    CloseCode.NOT_ALLOWED: Ending(_("not allowed"), is_trouble=True),
+    CloseCode.TOO_BIG: Ending(_("message too big"), is_trouble=True),
+    CloseCode.SERVER_ERROR: Ending(_("server error"), is_trouble=True),
+    CloseCode.SERVER_RESTARTING: Ending(_("server restart"), is_trouble=True),
+    CloseCode.BUSY: Ending(_("busy"), is_trouble=True),
+    CloseCode.SESSION_TIMEOUT: Ending(_("time limit")),
+    CloseCode.REPLACED: Ending(_("replaced")),
+    CloseCode.ENDED_BY_OPERATOR: Ending(_("ended by an operator")),
 }
 
-TROUBLE_CODES = [code for code, ending in ENDINGS.items() if ending.is_trouble]
+TROUBLE_CODES = [int(code) for code, ending in ENDINGS.items() if ending.is_trouble]
 
 
 def ending(close_code: int | None) -> Ending:

@@ -18,8 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from voicews.conf import settings
 from voicews.exceptions import VoicewsError
 from voicews.models import PhoneNumber
-from voicews.phone.calls import dial
 from voicews.telephony import PROVIDERS
+from voicews.telephony.calls import dial
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[PhoneNumber]

@@ -35,9 +35,7 @@ from django.views.decorators.http import require_POST
 
 from voicews.admin.endings import ENDINGS, ending
 from voicews.admin.export import csv_response
-from voicews.exceptions import NotAllowed
-from voicews.models import VoiceConnection, VoiceSession
-from voicews.monitoring import (
+from voicews.admin.sockets import (
     is_settled,
     list_socket_path,
     list_version,
@@ -46,8 +44,10 @@ from voicews.monitoring import (
     session_socket_path,
     session_version,
 )
+from voicews.exceptions import NotAllowed
+from voicews.models import VoiceConnection, VoiceSession
+from voicews.servers.fast_path import MAX_REASON_BYTES
 from voicews.sessions.operators import end_session, send_message
-from voicews.transports.asgi import MAX_REASON_BYTES
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[VoiceSession]

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from voicews.close_codes import CloseCode
 from voicews.exceptions import InvalidState
 from voicews.frames import (
     CancelFrame,
@@ -56,7 +57,7 @@ class PipelineTask:
         self.state = TaskState.CREATED
         #: Why the call ended, and the WebSocket close code that says so; set when the end begins.
         self.reason = ""
-        self.close_code = 1000
+        self.close_code: int = CloseCode.NORMAL
         self._start_frame = StartFrame(audio_in_sample_rate, audio_out_sample_rate)
         self._end_timeout_secs = end_timeout_secs
         self._end_timer: asyncio.TimerHandle | None = None
@@ -93,7 +94,7 @@ class PipelineTask:
         """Silence the bot now."""
         self.queue_frame(InterruptionFrame())
 
-    def end(self, reason: str = "ended", close_code: int = 1000) -> None:
+    def end(self, reason: str = "ended", close_code: int = CloseCode.NORMAL) -> None:
         """End in order: what is queued is still handled and played. Later calls do nothing."""
         if self.state is not TaskState.RUNNING:
             return
@@ -109,7 +110,7 @@ class PipelineTask:
         )
         self._source.push_frame(EndFrame(reason, close_code))
 
-    def cancel(self, reason: str = "cancelled", close_code: int = 1000) -> None:
+    def cancel(self, reason: str = "cancelled", close_code: int = CloseCode.NORMAL) -> None:
         """End at once: what is queued is dropped. Cuts an orderly end short too."""
         if self.state not in (TaskState.RUNNING, TaskState.ENDING) or self._cancelling:
             return
@@ -177,7 +178,7 @@ class PipelineTask:
             logger.error(
                 "call %s: ended by a fatal error in %s", self.call_id, frame.processor or "it"
             )
-            self.cancel("error", close_code=1011)
+            self.cancel("error", close_code=CloseCode.SERVER_ERROR)
 
 
 class _Source(FrameProcessor):

@@ -15,6 +15,7 @@ import numpy as np
 
 from voicews.audio.codecs import get_codec
 from voicews.audio.pcm import INT16
+from voicews.close_codes import CloseCode
 from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.frames import (
     CallEndedFrame,
@@ -58,6 +59,13 @@ _APPLICATION_TYPES = frozenset(["pause", "resume", "event", "reconnect", "discon
 _REQUEST_TYPES = frozenset(["close", "ping", "update", "dtmf", "error", "paused", "resumed"])
 #: Known, and nothing that we would act on.
 _REPORT_TYPES = frozenset(["discarded", "playback_started", "playback_completed"])
+
+
+#: The reason of a `disconnect`, by close code; "error" for others.
+_DISCONNECT_REASONS: dict[int, str] = {
+    CloseCode.NORMAL: "completed",
+    CloseCode.NOT_ALLOWED: "unauthorized",
+}
 
 
 class _Message(msgspec.Struct):
@@ -182,7 +190,7 @@ class GenesysSerializer(TelephonySerializer):
         if not self._says_goodbye:
             return None
         self._says_goodbye = False
-        reason = {1000: "completed", 1008: "unauthorized"}.get(frame.close_code, "error")
+        reason = _DISCONNECT_REASONS.get(frame.close_code, "error")
         parameters: dict[str, Any] = {"reason": reason}
         if frame.reason:
             parameters["info"] = frame.reason

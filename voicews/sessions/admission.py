@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from voicews.models import VoiceSession
+from voicews.security.tokens import check_token, issue_resume_token
 from voicews.sessions import store
-from voicews.sessions.database import session_database
-from voicews.tokens import check_token, issue_resume_token
+from voicews.sessions.db_threads import session_database
 
 
 async def admit(session_id: UUID, token: str | None) -> VoiceSession:

@@ -10,7 +10,7 @@ from channels.layers import get_channel_layer
 from django.db import connections
 
 from voicews.sessions import store
-from voicews.sessions.database import session_database
+from voicews.sessions.db_threads import session_database
 
 if TYPE_CHECKING:
     from voicews.sessions.process import Process

@@ -15,18 +15,19 @@ from weakref import WeakValueDictionary
 from django.db import Error as DatabaseError
 
 from voicews import signals
+from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.exceptions import NotAllowed
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.bot_state import BotState
-from voicews.sessions.database import session_database
-from voicews.sessions.news import note, tell
+from voicews.sessions.db_threads import session_database
+from voicews.sessions.event_log import note, tell
 from voicews.sessions.rules import Lease, LiveState
 from voicews.sessions.store import Answer, Figures
 from voicews.sessions.transcript import TranscriptRecorder
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.channels import ConsumerSocket
-from voicews.transports.server import CLIENT_IS_DONE, REPLACED, WebsocketServerTransport
+from voicews.transports.server import WebsocketServerTransport
 from voicews.transports.writer import Socket
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
 FIGURES_DELAY_SECS = 0.25
 #: How long the end of a session waits for what its bot does at the end.
 LAST_WORD_SECS = 1.0
-#: The close code of the time limits.
-TIME_LIMIT = 4000
 
 
 class SessionSocket(ConsumerSocket):
@@ -144,7 +143,7 @@ class LiveSession:
             tell(signals.session_started, VoiceSession, session=row)
             return
         if replaced:
-            note(row, Kind.REPLACED, Actor.CLIENT, close_code=REPLACED)
+            note(row, Kind.REPLACED, Actor.CLIENT, close_code=CloseCode.REPLACED)
             tell(signals.session_replaced, VoiceSession, session=row)
         note(row, Kind.RESUMED, Actor.CLIENT, detail=store.PROCESS_LOST * answer.after_loss)
         tell(signals.session_resumed, VoiceSession, session=row)
@@ -172,9 +171,9 @@ class LiveSession:
             self.socket = None
         if socket.connection_id is None:
             return
-        reason = "replaced by another connection" if code == REPLACED else ""
+        reason = "replaced by another connection" if code == CloseCode.REPLACED else ""
         figures = self.figures(socket, code, reason)
-        if code == REPLACED or self.state is not LiveState.RUNNING:
+        if code == CloseCode.REPLACED or self.state is not LiveState.RUNNING:
             self._spawn(self._store_figures(socket.connection_id, figures))
             return
         if code not in CLIENT_IS_DONE:
@@ -252,10 +251,10 @@ class LiveSession:
         if self.state is not LiveState.RUNNING:
             return
         self.state = LiveState.RELEASED
-        self.transport.drop_client(REPLACED, "replaced by another connection")
+        self.transport.drop_client(CloseCode.REPLACED, "replaced by another connection")
         if self.bot is not None:
             self.bot.moves_on()
-        self.task.cancel("moved", REPLACED)
+        self.task.cancel("moved", CloseCode.REPLACED)
 
     def end(self, close_code: int, reason: str) -> None:
         """End the call at once. Does not wait."""
@@ -357,17 +356,17 @@ def announce_end(row: VoiceSession) -> None:
     """A session has ended, and this process is the one that reports it."""
     code, reason = row.close_code, row.end_reason
     actor = _ENDED_BY.get(code or 0, Actor.SERVER)
-    if code == TIME_LIMIT:
+    if code == CloseCode.SESSION_TIMEOUT:
         note(row, Kind.TIMEOUT, detail=reason)
     note(row, Kind.ENDED, actor, close_code=code, detail=reason)
     tell(signals.session_ended, VoiceSession, session=row, close_code=code, reason=reason)
 
 
-_ENDED_BY = {
-    1000: Actor.BOT,
-    1001: Actor.CLIENT,
-    1005: Actor.CLIENT,
-    4002: Actor.OPERATOR,
+_ENDED_BY: dict[int, SessionEvent.Actor] = {
+    CloseCode.NORMAL: Actor.BOT,
+    CloseCode.GOING_AWAY: Actor.CLIENT,
+    CloseCode.NO_STATUS: Actor.CLIENT,
+    CloseCode.ENDED_BY_OPERATOR: Actor.OPERATOR,
 }
 
 live_sessions = LiveSessions()

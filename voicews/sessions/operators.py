@@ -15,19 +15,19 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 
 from voicews import signals
+from voicews.close_codes import CloseCode
 from voicews.exceptions import NotAllowed
 from voicews.frames import Direction, OutputTransportMessageUrgentFrame
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
-from voicews.sessions.database import session_database
+from voicews.sessions.db_threads import session_database
+from voicews.sessions.event_log import tell
 from voicews.sessions.live import LiveSession, live_sessions
-from voicews.sessions.news import tell
 
 if TYPE_CHECKING:
     from voicews.sessions.control import Message
     from voicews.sessions.process import Process
 
-ENDED_BY_OPERATOR = 4002
 #: How long another process may take to answer.
 ANSWER_TIMEOUT_SECS = 2.0
 NO_ANSWER = "the server process that runs the call does not answer"
@@ -64,19 +64,26 @@ def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
     session, or if it has ended.
     """
     with store.atomic():
-        at_once, where = store.request_end(session_id, ENDED_BY_OPERATOR, reason)
+        at_once, where = store.request_end(session_id, CloseCode.ENDED_BY_OPERATOR, reason)
         _note(session_id, Kind.END_REQUESTED, operator, reason)
         if at_once:
-            _note(session_id, Kind.ENDED, operator, reason, ENDED_BY_OPERATOR)
+            _note(session_id, Kind.ENDED, operator, reason, CloseCode.ENDED_BY_OPERATOR)
     if at_once:
         session = VoiceSession.objects.using(store.database()).get(pk=session_id)
         signals.session_ended.send_robust(
-            sender=VoiceSession, session=session, close_code=ENDED_BY_OPERATOR, reason=reason
+            sender=VoiceSession,
+            session=session,
+            close_code=CloseCode.ENDED_BY_OPERATOR,
+            reason=reason,
         )
     elif where.channel:
         # Without it, the next heartbeat tells.
         async_to_sync(_send)(
-            where.channel, "end", session=str(session_id), code=ENDED_BY_OPERATOR, reason=reason
+            where.channel,
+            "end",
+            session=str(session_id),
+            code=CloseCode.ENDED_BY_OPERATOR,
+            reason=reason,
         )
 
 

@@ -16,18 +16,19 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from voicews import signals
+from voicews.close_codes import CloseCode
 from voicews.conf import settings
 from voicews.exceptions import Busy
 from voicews.models import ServerProcess, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.control import ControlChannel, Message
-from voicews.sessions.database import heartbeat_database, session_database
+from voicews.sessions.db_threads import heartbeat_database, session_database
 from voicews.sessions.drain import drain_at_sigterm
+from voicews.sessions.event_log import note, tell
 from voicews.sessions.health import Health
-from voicews.sessions.listening import answer_listeners
+from voicews.sessions.listen_in import answer_listeners
 from voicews.sessions.live import LiveSessions, announce_end, live_sessions
 from voicews.sessions.looplag import LoopLag
-from voicews.sessions.news import note, tell
 from voicews.sessions.operators import answer_operators
 from voicews.sessions.rules import Lease
 from voicews.sessions.store import Heartbeat
@@ -37,7 +38,6 @@ from voicews.sessions.warnings import warn_of_several_processes, warn_of_this_se
 
 logger = logging.getLogger(__name__)
 
-SERVER_RESTART = 1012
 #: How long a drained process tries to say so to the database before it ends.
 STOP_TIMEOUT_SECS = 10.0
 #: Rows of processes that ended so long ago (seconds) are deleted.
@@ -127,7 +127,7 @@ class Process:
         if self.live_sessions.get(session_id) is not None:
             return
         if self.is_draining:
-            raise Busy("the server restarts", SERVER_RESTART)
+            raise Busy("the server restarts", CloseCode.SERVER_RESTARTING)
         if self.is_full:
             raise Busy("the server has as many calls as it takes")
 
@@ -239,7 +239,12 @@ class Process:
         for session_id in swept.lost:
             logger.warning("call %s: %s", session_id, store.PROCESS_LOST)
             row = VoiceSession(pk=session_id)
-            note(row, store.EventKind.INTERRUPTED, close_code=1006, detail=store.PROCESS_LOST)
+            note(
+                row,
+                store.EventKind.INTERRUPTED,
+                close_code=CloseCode.ABNORMAL,
+                detail=store.PROCESS_LOST,
+            )
             tell(signals.session_lost, VoiceSession, session_id=session_id)
         for session in swept.ended:
             announce_end(session)
@@ -302,7 +307,7 @@ class Process:
 
     async def _move(self, live: Any) -> None:
         async with self.live_sessions.lock(live.row.pk):
-            await live.release(SERVER_RESTART, "server restarts", self.grace_secs)
+            await live.release(CloseCode.SERVER_RESTARTING, "server restarts", self.grace_secs)
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)

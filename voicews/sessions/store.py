@@ -15,13 +15,12 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from voicews.close_codes import CloseCode
 from voicews.exceptions import Busy, NotAllowed
 from voicews.models import ServerProcess, SessionEvent, VoiceConnection, VoiceSession
 from voicews.sessions import rules
 from voicews.sessions.rules import Record, Verdict
 
-LOST_CODE = 1006
-REPLACED_CODE = 4001
 PROCESS_LOST = "its server process was lost"
 
 EventKind = SessionEvent.Kind
@@ -170,7 +169,7 @@ def _claim(
         # Whoever had it and could not say so: its own figures, if it still lives, come later.
         _open_connections(session_id).update(
             until=timezone.now(),
-            close_code=LOST_CODE if after_loss else REPLACED_CODE,
+            close_code=CloseCode.ABNORMAL if after_loss else CloseCode.REPLACED,
             reason=PROCESS_LOST if after_loss else "replaced by another connection",
         )
         connection = VoiceConnection.objects.using(database()).create(
@@ -512,13 +511,13 @@ def sweep(lease_secs: float, grace_secs: float, forget_secs: float) -> Swept:
                 session.expires_at = now + timedelta(seconds=grace_secs)
                 session.save(update_fields=["process", "expires_at"])
                 _open_connections(session_id).update(
-                    until=now, close_code=LOST_CODE, reason=PROCESS_LOST
+                    until=now, close_code=CloseCode.ABNORMAL, reason=PROCESS_LOST
                 )
                 lost.append(session_id)
     ended: list[VoiceSession] = []
     over = Q(expires_at__lt=now) | Q(requested_close_code__isnull=False)
     for session in sessions.filter(over, process=None, state=ACTIVE):
-        code = session.requested_close_code or LOST_CODE
+        code = session.requested_close_code or CloseCode.ABNORMAL
         reason = session.requested_end_reason or "client did not come back"
         if session.requested_close_code is None and _was_lost(session.pk):
             reason = PROCESS_LOST

@@ -11,10 +11,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from voicews.close_codes import CloseCode
+from voicews.conf import Policy
 from voicews.exceptions import Busy, NotAllowed, Replaced
-from voicews.policy import Policy
 from voicews.sessions import rules, store
-from voicews.sessions.database import session_database
+from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import LiveSessions, stored
 from voicews.sessions.rules import CHALLENGE_SILENCE_SECS, SocketState, Verdict
 from voicews.sessions.store import Answer, Client
@@ -228,7 +229,7 @@ class Takeovers:
             # The message may be old: a later claim of our own may have been granted since.
             if live is not None and live.epoch < epoch:
                 await live.release(
-                    store.REPLACED_CODE,
+                    CloseCode.REPLACED,
                     "replaced by another connection",
                     self._process.grace_secs,
                 )

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db.models import Model
 
 from voicews.sessions import store
-from voicews.sessions.database import DatabaseThreads, session_database
+from voicews.sessions.db_threads import DatabaseThreads, session_database
 
 logger = logging.getLogger(__name__)
 

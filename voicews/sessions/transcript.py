@@ -19,7 +19,7 @@ from voicews.frames import (
 )
 from voicews.models import SessionEvent, TranscriptEntry, VoiceSession
 from voicews.pipeline.processor import FrameProcessor
-from voicews.sessions.news import note
+from voicews.sessions.event_log import note
 from voicews.sessions.timeline import timeline
 
 if TYPE_CHECKING:

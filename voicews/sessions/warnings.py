@@ -8,7 +8,7 @@ import sys
 
 from django.conf import settings as django_settings
 
-from voicews.server_options import IN_MEMORY_LAYER, compresses
+from voicews.servers.options import IN_MEMORY_LAYER, compresses
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from voicews.audio.codecs import get_codec
 from voicews.telephony import Plivo
-from voicews.telephony.base import bare_number
+from voicews.telephony.providers.base import bare_number
 from voicews.testing.call import CallRefused, SimulatedCall, expect_fields
 from voicews.testing.http import HttpResponse
 from voicews.testing.twilio import read_xml

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from voicews.audio.codecs import get_codec
 from voicews.telephony import Vonage
-from voicews.telephony.base import bare_number
+from voicews.telephony.providers.base import bare_number
 from voicews.testing.call import CallRefused, SimulatedCall
 from voicews.testing.http import HttpResponse
 

@@ -6,13 +6,13 @@ from voicews.transports.client import (
     WebsocketClientSession,
     WebsocketClientTransport,
 )
-from voicews.transports.dialing import ReconnectPolicy
 from voicews.transports.params import (
     ChannelsWebsocketParams,
     TransportParams,
     WebsocketClientParams,
     WebsocketServerParams,
 )
+from voicews.transports.reconnect import ReconnectPolicy
 from voicews.transports.server import WebsocketServerTransport
 
 __all__ = [

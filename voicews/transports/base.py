@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import ClassVar, TypeVar
 
+from voicews.close_codes import CloseCode
 from voicews.exceptions import InvalidState, WriteTimeout
 from voicews.frames import (
     CallEndedFrame,
@@ -39,10 +40,6 @@ logger = logging.getLogger(__name__)
 LAST_WORDS_SECS = 0.25
 
 Handler = TypeVar("Handler", bound=EventHandler)
-
-
-#: The close code of a call that its client ended in order.
-CLIENT_LEFT = 1001
 
 
 class TransportState(enum.IntEnum):
@@ -279,11 +276,11 @@ class BaseTransport:
 
     def _lost(self, writer: SocketWriter) -> None:
         if self._connection is not None and self._connection.writer is writer:
-            self._connection.disconnect(1006)
+            self._connection.disconnect(CloseCode.ABNORMAL)
         writer.socket.abort()
 
     def _too_many_invalid_messages(self) -> None:
-        self.drop_client(1007, "too many invalid messages")
+        self.drop_client(CloseCode.BAD_DATA, "too many invalid messages")
 
     def _handle_control(self, frame: ControlInput) -> None:
         if isinstance(frame, PingFrame):
@@ -293,7 +290,7 @@ class BaseTransport:
         elif isinstance(frame, CallEndedFrame):
             # Some protocols have an answer to a goodbye, which must leave before the close.
             self._output.send(frame)
-            self.request_end(frame.reason or "the caller has left", CLIENT_LEFT)
+            self.request_end(frame.reason or "the caller has left", CloseCode.GOING_AWAY)
         elif isinstance(frame, MarkPlayedFrame):
             self._output.acknowledge_mark(frame.name)
         else:

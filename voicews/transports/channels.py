@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from voicews.frames import StartFrame
-from voicews.transports import asgi
+from voicews.servers import fast_path
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.params import ChannelsWebsocketParams
 from voicews.transports.server import WebsocketServerTransport
@@ -22,7 +22,7 @@ class ConsumerSocket:
     def __init__(self, consumer: AsyncWebsocketConsumer) -> None:
         self.websocket = consumer
         # Past the consumer's own send(): a layer less for each packet of audio.
-        self._send = asgi.complete(consumer.base_send)
+        self._send = fast_path.complete(consumer.base_send)
         # A project's middleware may hide the server.
         self._server_send = consumer.scope.get("voicews.send", self._send)
 
@@ -37,13 +37,13 @@ class ConsumerSocket:
         return sent
 
     def send_now(self, data: str | bytes) -> bool:
-        return isinstance(self._send, asgi.UvicornSend) and self._send.send_now(data)
+        return isinstance(self._send, fast_path.UvicornSend) and self._send.send_now(data)
 
     async def close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
-        asgi.break_off(self._server_send)
+        fast_path.break_off(self._server_send)
         abort = getattr(self.websocket, "abort", None)
         if abort is not None:
             abort()
@@ -52,7 +52,7 @@ class ConsumerSocket:
 class ChannelsWebsocketTransport(WebsocketServerTransport):
     """Serves one accepted `AsyncWebsocketConsumer`; when its client leaves, the call is over.
 
-    `voicews.consumers.VoiceConsumer` does all of this; with a consumer of your own, call
+    `voicews.consumers.voice.VoiceConsumer` does all of this; with a consumer of your own, call
     `await transport.receive(data)` for each message and `transport.disconnect(code)` at the end.
     """
 

@@ -12,11 +12,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from voicews import close_codes
+from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed, InvalidState
 from voicews.frames import StartFrame
 from voicews.transports.base import BaseTransport, Connection, TransportState
-from voicews.transports.dialing import FINAL_CLOSE_CODES, Backoff, check_websocket_url, dial
 from voicews.transports.params import WebsocketClientParams
+from voicews.transports.reconnect import Backoff, check_websocket_url, dial
 from voicews.transports.writer import MAX_PENDING_BYTES, Socket
 
 logger = logging.getLogger(__name__)
@@ -266,7 +268,7 @@ class WebsocketClientTransport(BaseTransport):
 
     async def _socket_lost(self, websocket: ClientConnection) -> None:
         if self._client is not None:
-            self._client.disconnect(websocket.close_code or 1006)
+            self._client.disconnect(websocket.close_code or CloseCode.ABNORMAL)
 
     # --- life cycle -----------------------------------------------------------------------------
 
@@ -277,7 +279,7 @@ class WebsocketClientTransport(BaseTransport):
             return
         lasted = asyncio.get_running_loop().time() - self._connected_at
         delay = None
-        if self._backoff is not None and code not in FINAL_CLOSE_CODES:
+        if self._backoff is not None and code not in close_codes.FINAL:
             delay = self._backoff.next_delay(lasted)
         if delay is None:
             self.request_end("the server left", code)
@@ -302,7 +304,7 @@ class WebsocketClientTransport(BaseTransport):
                     delay_secs = self._backoff.next_delay()
                 if delay_secs is None:
                     logger.warning("call %s: %s", self._input.call_id, error)
-                    self.request_end("could not connect", 1006)
+                    self.request_end("could not connect", CloseCode.ABNORMAL)
                     return
             else:
                 return

@@ -36,7 +36,7 @@ from voicews.frames import (
     StartFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
-from voicews.transports.catch_up import CatchUp
+from voicews.transports.live_trim import CatchUp
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
 from voicews.transports.playout import Playout

@@ -10,7 +10,7 @@ from typing import Any
 from voicews.audio.vad import VADAnalyzer
 from voicews.exceptions import ConfigurationError
 from voicews.serializers.base import FrameSerializer
-from voicews.transports.dialing import ReconnectPolicy
+from voicews.transports.reconnect import ReconnectPolicy
 
 #: The rates (Hz) that audio may have: a resampler is designed for each pair of them that occurs,
 #: so the set must be small, whatever a peer says.

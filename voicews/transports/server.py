@@ -6,17 +6,14 @@ import asyncio
 from time import monotonic
 from typing import ClassVar
 
+from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.exceptions import InvalidState
 from voicews.frames import StartFrame
-from voicews.readiness import when_ready
+from voicews.servers.embedded import Listener
+from voicews.servers.readiness import when_ready
 from voicews.transports.base import BaseTransport, Connection, TransportState
-from voicews.transports.listener import Listener
 from voicews.transports.params import WebsocketServerParams
 from voicews.transports.writer import Socket
-
-REPLACED = 4001
-#: A client that closes with one of these codes has hung up; with any other it may come back.
-CLIENT_IS_DONE = frozenset([1000, 1001])
 
 
 class WebsocketServerTransport(BaseTransport):
@@ -85,7 +82,7 @@ class WebsocketServerTransport(BaseTransport):
         if self.is_running or self._listener is not None or self.state is TransportState.CLOSED:
             raise InvalidState("expected a transport that has not started, found one that has")
         # The consumer stands on a higher floor, and needs models.
-        from voicews.listening import transport_application
+        from voicews.consumers.standalone import transport_application
 
         listener = Listener(transport_application(self), self.host, self.port)
         await listener.start()
@@ -94,7 +91,7 @@ class WebsocketServerTransport(BaseTransport):
 
     def connect(self, socket: Socket) -> Connection:
         """A client is there; the one before it, if any, is told that it was replaced."""
-        self.drop_client(REPLACED, "replaced by another connection")
+        self.drop_client(CloseCode.REPLACED, "replaced by another connection")
         connection = super().connect(socket)
         if self._grace_timer is not None:
             self._grace_timer.cancel()
@@ -121,7 +118,7 @@ class WebsocketServerTransport(BaseTransport):
 
     def _client_left(self, socket: Socket, code: int) -> None:
         self._events.send("on_client_disconnected", websocket=socket.websocket)
-        if self.state is not TransportState.WAITING or code == REPLACED:
+        if self.state is not TransportState.WAITING or code == CloseCode.REPLACED:
             return
         if code in CLIENT_IS_DONE or self._grace_secs == 0:
             self.request_end("client left", code)
@@ -136,7 +133,7 @@ class WebsocketServerTransport(BaseTransport):
         self._events.send(
             "on_session_timeout",
             websocket=websocket,
-            then=lambda: self.request_end("session timeout", 4000),
+            then=lambda: self.request_end("session timeout", CloseCode.SESSION_TIMEOUT),
         )
 
     def _check_idle(self, connection: Connection, timeout_secs: float) -> None:
@@ -155,7 +152,7 @@ class WebsocketServerTransport(BaseTransport):
             self._events.send(
                 "on_idle_timeout",
                 websocket=connection.writer.socket.websocket,
-                then=lambda: self.request_end("idle timeout", 4000),
+                then=lambda: self.request_end("idle timeout", CloseCode.SESSION_TIMEOUT),
             )
 
     async def _stop_listening(

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from django.utils.crypto import constant_time_compare
 
+from voicews.consumers.base import SocketConsumer
 from voicews.exceptions import ConfigurationError, NotAllowed
-from voicews.sockets import SocketConsumer
 from voicews.workers.messages import BusMessage
 from voicews.workers.proxy import WebSocketProxyServer
 from voicews.workers.proxy.link import LINK_HEADER, SUBPROTOCOL

@@ -17,6 +17,7 @@ from pipecat.transports.base_transport import TransportParams
 from pipecat.workers.runner import WorkerRunner
 
 from voicews.bots import Bot
+from voicews.close_codes import CloseCode
 from voicews.contrib.pipecat.transport import VoicewsTransport
 from voicews.frames import (
     CancelFrame,
@@ -146,11 +147,11 @@ class PipecatBot(Bot):
             await self.run(transport)
         except asyncio.CancelledError:
             if self._stop_task is None:
-                request = EndRequestFrame("bot was cancelled", 1011, at_once=True)
+                request = EndRequestFrame("bot was cancelled", CloseCode.SERVER_ERROR, at_once=True)
         except Exception as error:  # noqa: BLE001 - the boundary to the application
             self.report_exception(error, "in run")
             self.push_frame(OutputTransportMessageUrgentFrame(error_message("the bot failed")))
-            request = EndRequestFrame("the bot failed", 1011, at_once=True)
+            request = EndRequestFrame("the bot failed", CloseCode.SERVER_ERROR, at_once=True)
         self._has_run = True
         if self._end_frame is None:
             self.push_frame(request, Direction.UPSTREAM)

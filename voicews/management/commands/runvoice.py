@@ -10,7 +10,7 @@ from django.core.management import BaseCommand, CommandError, CommandParser
 
 from voicews.conf import settings
 from voicews.exceptions import ConfigurationError
-from voicews.transports.listener import Listener
+from voicews.servers.embedded import Listener
 
 DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 8765
@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
     async def _serve(self, bot: str, host: str, port: int) -> None:
         # Models can't be imported before the apps are ready.
-        from voicews.listening import bot_application
+        from voicews.consumers.standalone import bot_application
 
         asked_to_stop = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management import BaseCommand, CommandError, CommandParser
 
 from voicews.exceptions import VoicewsError
-from voicews.phone.calls import dial
+from voicews.telephony.calls import dial
 
 
 class Command(BaseCommand):

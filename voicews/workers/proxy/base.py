@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any, ClassVar
 
+from voicews.close_codes import CloseCode
 from voicews.exceptions import InvalidMessage, NotAllowed
 from voicews.signals import EventHandler, EventSource
 from voicews.transports.writer import Socket
@@ -195,7 +196,7 @@ class ProxyWorker(BaseWorker):
             self._refuse(str(error))
             self._invalid_in_a_row += 1
             if self._invalid_in_a_row == self._max_invalid_messages:
-                self._drop_link(1007, "too many invalid messages")
+                self._drop_link(CloseCode.BAD_DATA, "too many invalid messages")
             return
         self._invalid_in_a_row = 0
         try:
@@ -229,7 +230,7 @@ class ProxyWorker(BaseWorker):
                 lost = self._link.greet(hello)
             except InvalidMessage:
                 # The two don't agree on what was sent: there is nothing to go on from.
-                self._drop_link(1007, "the link can't be resumed")
+                self._drop_link(CloseCode.BAD_DATA, "the link can't be resumed")
                 raise
             if lost is not None:
                 self._report_lost(lost)

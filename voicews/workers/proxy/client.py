@@ -11,11 +11,12 @@ from typing import ClassVar
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from voicews import close_codes
+from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed
-from voicews.transports.allowance import FAIRNESS_MESSAGES, Allowance
 from voicews.transports.client import ClientSocket
-from voicews.transports.dialing import (
-    FINAL_CLOSE_CODES,
+from voicews.transports.rate_limit import FAIRNESS_MESSAGES, Allowance
+from voicews.transports.reconnect import (
     Backoff,
     ReconnectPolicy,
     check_websocket_url,
@@ -127,7 +128,7 @@ class WebSocketProxyClient(ProxyWorker):
                 opened_at = loop.time()
                 await self._hold(websocket)
                 lasted = loop.time() - opened_at
-                is_final = websocket.close_code in FINAL_CLOSE_CODES
+                is_final = websocket.close_code in close_codes.FINAL
             delay = None if backoff is None or is_final else backoff.next_delay(lasted)
             if delay is None:
                 break
@@ -176,7 +177,7 @@ class WebSocketProxyClient(ProxyWorker):
             if count % FAIRNESS_MESSAGES:
                 continue
             if not allowance.spend(FAIRNESS_MESSAGES, loop.time()):
-                await websocket.close(1008, "too many messages")
+                await websocket.close(CloseCode.NOT_ALLOWED, "too many messages")
                 return
             await asyncio.sleep(0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
+from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.transports.channels import ConsumerSocket
 from voicews.workers.messages import BusMessage
 from voicews.workers.proxy.base import ProxyWorker
@@ -76,7 +77,7 @@ class WebSocketProxyServer(ProxyWorker):
         if self._socket is None or websocket not in (None, self._websocket):
             return
         self._client_gone()
-        if self._link.confirms and code not in (1000, 1001):
+        if self._link.confirms and code not in CLIENT_IS_DONE:
             self._gone_timer = asyncio.get_running_loop().call_later(
                 self._resume_secs, self._finished.set
             )
@@ -94,7 +95,7 @@ class WebSocketProxyServer(ProxyWorker):
             self._gone_timer.cancel()
             self._gone_timer = None
         if self._socket is not None:
-            self._drop_link(4001, "replaced by another connection")
+            self._drop_link(CloseCode.REPLACED, "replaced by another connection")
             self._client_gone()
         self._websocket = websocket
         self._resumed = True
@@ -112,7 +113,7 @@ class WebSocketProxyServer(ProxyWorker):
         self._finished.set()
         await self._flush()
         if self._socket is not None:
-            self._drop_link(1000, "the worker has ended")
+            self._drop_link(CloseCode.NORMAL, "the worker has ended")
             self._client_gone()
 
     def _leaves(self, message: BusMessage) -> bool:

@@ -1,0 +1,189 @@
+"""What every consumer of ours does with its socket, whatever goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from voicews.close_codes import CloseCode
+from voicews.exceptions import Busy, NotAllowed
+from voicews.security.addresses import valid_address
+from voicews.security.origins import origin_allowed
+from voicews.servers import fast_path
+from voicews.transports.rate_limit import FAIRNESS_MESSAGES, Allowance
+
+logger = logging.getLogger(__name__)
+
+#: A client that is turned away gets so long (seconds) to close its side.
+DROP_TIMEOUT_SECS = 1.0
+
+
+class SocketConsumer(AsyncWebsocketConsumer):
+    """Opens or refuses a socket, and reads from it, within limits, until it is gone.
+
+    It has a receive loop of its own: Channels' `dispatch` goes through a thread for every message,
+    which costs more than all that voicews does with one. `connect`, `receive` and `disconnect` are
+    what they are in Channels; `connect` raises `NotAllowed` or `Busy` to refuse the socket.
+    """
+
+    #: A longer message closes the socket with 1009.
+    max_message_bytes: ClassVar[int] = 1024 * 1024
+    #: Messages that a client may send in the long run, and in one go: more is closed with 1008.
+    max_messages_per_sec: ClassVar[int] = 200
+    max_messages_burst: ClassVar[int] = 3000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._serving: asyncio.Task[Any] | None = None
+        self._aborted = False
+        self._is_accepted = False
+        self._dropping: asyncio.Task[None] | None = None
+        self._message_count = 0
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters in the socket's URL."""
+        return parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
+
+    def header(self, name: str) -> str:
+        """A header of the handshake, by its name in lower case; empty if there is none."""
+        value: bytes = dict(self.scope["headers"]).get(name.encode("latin-1"), b"")
+        return value.decode("latin-1")
+
+    @property
+    def client_address(self) -> str | None:
+        """The client's IP address, as the server tells it; None if it tells none."""
+        return valid_address((self.scope.get("client") or [None])[0])
+
+    def check_origin(self, allowed_origins: Sequence[str] | None) -> None:
+        """Raise `NotAllowed` if a web page that may not connect opens this socket."""
+        has_origin = any(name == b"origin" for name, _value in self.scope["headers"])
+        origin = self.header("origin") if has_origin else None
+        if not origin_allowed(origin, self.header("host"), allowed_origins):
+            raise NotAllowed("pages of this site may not connect")
+
+    async def accept(self, *args: Any, **kwargs: Any) -> None:
+        """Let the client in."""
+        await super().accept(*args, **kwargs)
+        self._is_accepted = True
+
+    def receive_now(self, data: str | bytes) -> bool:
+        """Take one message without waiting, if that can be done; `receive` gets what it declines.
+
+        Where a subclass overrides `receive` alone, this is not asked. The default declines.
+        """
+        return False
+
+    def drop(self, code: int, reason: str) -> None:
+        """Close the socket; what comes from it until then is ignored. Does not wait."""
+        if self._dropping is None:
+            self._dropping = asyncio.get_running_loop().create_task(self._drop(code, reason))
+
+    def abort(self) -> None:
+        """Stop reading from the socket, and let go of it."""
+        if self._serving is not None and not self._aborted:
+            self._aborted = True
+            # A project's middleware may hide the server.
+            scope: Any = self.scope
+            fast_path.break_off(scope.get("voicews.send", self.base_send))
+            self._serving.cancel()
+
+    async def _drop(self, code: int, reason: str) -> None:
+        with suppress(Exception):  # each server has its own for "the peer is gone"
+            async with asyncio.timeout(DROP_TIMEOUT_SECS):
+                await self.close(int(code), reason)
+        # The peer's answer ends the reading, and normally does so before this.
+        asyncio.get_running_loop().call_later(DROP_TIMEOUT_SECS, self.abort)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.base_send = fast_path.complete(send)
+        code: int = CloseCode.ABNORMAL
+        try:
+            await receive()  # websocket.connect
+            if await self._open():
+                self._serving = asyncio.current_task()
+                receive = fast_path.complete_receive(receive, self.base_send)
+                if self._takes_now():
+                    fast_path.hand_over(receive, self.base_send, self._take_now)
+                code = await self._receive_messages(receive)
+        except asyncio.CancelledError:
+            if not self._aborted or self._serving is None:
+                raise
+            self._serving.uncancel()
+        finally:
+            self._serving = None
+            await self.disconnect(code)
+
+    async def _open(self) -> bool:
+        try:
+            await self.connect()
+        except NotAllowed as error:
+            logger.info("socket refused: %s", error)
+            await self._refuse(CloseCode.NOT_ALLOWED, str(error))
+        except Busy as error:
+            logger.warning("socket refused: %s", error)
+            await self._refuse(error.close_code, str(error))
+        except Exception:
+            logger.exception("socket refused: it could not be opened")
+            await self._refuse(CloseCode.SERVER_ERROR, "server error")
+        else:
+            return True
+        return False
+
+    async def _refuse(self, code: int, reason: str) -> None:
+        # A page can't see why a handshake failed, so our own client asks to be let in and told.
+        # Pipecat's would wait for ever behind an accepted handshake: it takes the HTTP 403.
+        if not self._is_accepted and self.query.get("client") == ["voicews"]:
+            await self.accept()
+        await self.close(int(code), reason)
+
+    def _takes_now(self) -> bool:
+        for owner in type(self).__mro__:
+            if "receive_now" in vars(owner):
+                return True
+            if "receive" in vars(owner):
+                return False
+        return False
+
+    def _take_now(self, data: str | bytes) -> bool:
+        # The loop looks at long messages, and at the allowance.
+        if len(data) > self.max_message_bytes or not (self._message_count + 1) % FAIRNESS_MESSAGES:
+            return False
+        if not self.receive_now(data):
+            return False
+        self._message_count += 1
+        return True
+
+    async def _receive_messages(self, receive: Any) -> int:
+        """Take messages until the socket is gone; returns its close code."""
+        loop = asyncio.get_running_loop()
+        allowance = Allowance(self.max_messages_per_sec, self.max_messages_burst, loop.time())
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return int(message.get("code") or CloseCode.NO_STATUS)
+            bytes_data = message.get("bytes")
+            text_data = message.get("text")
+            if len(text_data if bytes_data is None else bytes_data) > self.max_message_bytes:
+                self.drop(
+                    CloseCode.TOO_BIG, f"more than {self.max_message_bytes} bytes in a message"
+                )
+                continue
+            await self.receive(text_data, bytes_data)
+            self._message_count += 1
+            if self._message_count % FAIRNESS_MESSAGES:
+                continue
+            if not allowance.spend(FAIRNESS_MESSAGES, loop.time()):
+                self.drop(
+                    CloseCode.NOT_ALLOWED,
+                    f"more than {self.max_messages_per_sec} messages a second",
+                )
+            # receive() doesn't pause while messages wait: without this, a flood starves the others.
+            await asyncio.sleep(0)

@@ -1,0 +1,1 @@
+"""What we know of the ASGI servers: uvicorn, Daphne, and any other."""

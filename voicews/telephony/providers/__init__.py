@@ -1,0 +1,1 @@
+"""One module for each telephony company. Nothing here imports Django."""

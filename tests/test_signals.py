@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import current_loop, settle, virtual_time
 from voicews.exceptions import ConfigurationError
-from voicews.signals import EVENTS, THEN_AT_LATEST_SECS, EventSource
+from voicews.signals import DELIVERY_TIMEOUT_SECS, EVENTS, EventSource
 
 NAMES = frozenset(["on_client_connected", "on_client_disconnected", "on_websocket_ready"])
 
@@ -149,7 +149,7 @@ async def test_a_handler_that_gives_itself_up() -> None:
 
     sender.source.connect("on_client_connected", give_up)
     sender.source.connect("on_client_disconnected", lambda *args: seen.append("next"))
-    sender.source.send("on_client_connected", websocket=1, then=lambda: seen.append("then"))
+    sender.source.send("on_client_connected", websocket=1, on_delivered=lambda: seen.append("then"))
     sender.source.send("on_client_disconnected", websocket=1)
     await settle()
     assert seen == ["then", "next"]
@@ -161,7 +161,7 @@ class TestThen:
     @virtual_time
     async def test_at_once_when_nobody_listens(self) -> None:
         seen: list[str] = []
-        Sender().source.send("on_websocket_ready", then=lambda: seen.append("then"))
+        Sender().source.send("on_websocket_ready", on_delivered=lambda: seen.append("then"))
         assert seen == ["then"]
         assert current_loop().timers() == []
 
@@ -175,7 +175,7 @@ class TestThen:
             seen.append("handler")
 
         sender.source.connect("on_websocket_ready", slow)
-        sender.source.send("on_websocket_ready", then=lambda: seen.append("then"))
+        sender.source.send("on_websocket_ready", on_delivered=lambda: seen.append("then"))
         await asyncio.sleep(2)
         assert seen == ["handler", "then"]
         sender.source.disconnect_all()
@@ -193,8 +193,8 @@ class TestThen:
 
         sender.source.connect("on_client_connected", converse)
         sender.source.send("on_client_connected", websocket=1)
-        sender.source.send("on_websocket_ready", then=lambda: seen.append("then"))
-        await asyncio.sleep(THEN_AT_LATEST_SECS + 1)
+        sender.source.send("on_websocket_ready", on_delivered=lambda: seen.append("then"))
+        await asyncio.sleep(DELIVERY_TIMEOUT_SECS + 1)
         assert seen == ["then"]
         release.set()
         await settle()

@@ -162,7 +162,7 @@ class Bot(FrameProcessor):
         self._names = itertools.count()
         self._started = False
         self._over = False
-        self._moves_on = False
+        self._is_migrating = False
         self._end_reason = ""
         self._hears_audio = _overrides(self, "on_audio")
         self._hears_at_once = not inspect.iscoroutinefunction(self.on_audio)
@@ -349,7 +349,7 @@ class Bot(FrameProcessor):
         for playback in self._playbacks.values():
             playback._finish(0.0, interrupted=True)
         self._playbacks.clear()
-        if self._moves_on:
+        if self._is_migrating:
             return
         ended = self.on_end(self._end_reason)
         if inspect.isawaitable(ended):
@@ -369,14 +369,14 @@ class Bot(FrameProcessor):
         """How often its state is worth storing while the call runs; None: never."""
         return self.save_state_interval_secs if _overrides(self, "save_state") else None
 
-    def go_on_from(self, state: dict[str, Any]) -> None:
+    def resume_from(self, state: dict[str, Any]) -> None:
         """Be the instance that a call moved to."""
         self._started = True
         self.restore_state(state)
 
-    def moves_on(self) -> None:
+    def mark_migrating(self) -> None:
         """The call goes on in another process: its end here is not the call's."""
-        self._moves_on = True
+        self._is_migrating = True
 
     def _call(self, lane: Lane, handler: Callable[..., Any], *args: Any) -> None:
         if inspect.iscoroutinefunction(handler):

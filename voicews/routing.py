@@ -117,8 +117,8 @@ def _completed(application: Any) -> Any:
     """
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        send = fast_path.complete(send)
-        receive = fast_path.complete_receive(receive, send)
+        send = fast_path.wrap_send(send)
+        receive = fast_path.wrap_receive(receive, send)
         await application({**scope, "voicews.send": send}, receive, send)
 
     return serve

@@ -84,7 +84,7 @@ EVENTS: dict[str, Signal] = {
 }
 
 #: Receivers may hold up what follows an event, such as the end of the call, for so long.
-THEN_AT_LATEST_SECS = 5.0
+DELIVERY_TIMEOUT_SECS = 5.0
 
 EventHandler = Callable[..., Awaitable[None] | None]
 
@@ -120,18 +120,20 @@ class EventSource:
         signal.connect(receiver, sender=self._sender, weak=False)
         self._receivers.append((signal, receiver))
 
-    def send(self, name: str, *, then: Callable[[], None] | None = None, **arguments: Any) -> None:
+    def send(
+        self, name: str, *, on_delivered: Callable[[], None] | None = None, **arguments: Any
+    ) -> None:
         """Send an event after those before it.
 
-        `then` is called when its receivers are done, or have taken `THEN_AT_LATEST_SECS`.
+        `on_delivered` is called when its receivers are done, or have taken `DELIVERY_TIMEOUT_SECS`.
         """
         if not self._waiting and self._worker is None and not self._is_heard(name):
-            if then is not None:
-                then()
+            if on_delivered is not None:
+                on_delivered()
             return
-        if then is not None:
-            then = _once_at_the_latest(then)
-        self._waiting.append((name, arguments, then))
+        if on_delivered is not None:
+            on_delivered = _once_or_after_timeout(on_delivered)
+        self._waiting.append((name, arguments, on_delivered))
         if self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(self._work())
 
@@ -156,7 +158,7 @@ class EventSource:
         worker = self._worker
         try:
             while self._waiting:
-                name, arguments, then = self._waiting.popleft()
+                name, arguments, on_delivered = self._waiting.popleft()
                 try:
                     await EVENTS[name].asend_robust(
                         sender=self._sender, **{self._role: self._sender}, **arguments
@@ -165,13 +167,13 @@ class EventSource:
                     # A receiver may give itself up, which is no reason to keep the rest waiting.
                     if worker is None or worker.cancelling():
                         raise
-                if then is not None:
-                    then()
+                if on_delivered is not None:
+                    on_delivered()
         finally:
             self._worker = None
 
 
-def _once_at_the_latest(then: Callable[[], None]) -> Callable[[], None]:
+def _once_or_after_timeout(on_delivered: Callable[[], None]) -> Callable[[], None]:
     called = False
 
     def once() -> None:
@@ -179,9 +181,9 @@ def _once_at_the_latest(then: Callable[[], None]) -> Callable[[], None]:
         timer.cancel()
         if not called:
             called = True
-            then()
+            on_delivered()
 
-    timer = asyncio.get_running_loop().call_later(THEN_AT_LATEST_SECS, once)
+    timer = asyncio.get_running_loop().call_later(DELIVERY_TIMEOUT_SECS, once)
     return once
 
 

@@ -31,7 +31,7 @@ class State:
 
 @dataclass
 class Socket:
-    """One socket, past `fast_path.complete` and `fast_path.complete_receive`."""
+    """One socket, past `fast_path.wrap_send` and `fast_path.wrap_receive`."""
 
     receive: Callable[[], Awaitable[dict[str, Any]]]
     send: Callable[[dict[str, Any]], Awaitable[None]]
@@ -110,7 +110,7 @@ async def breaks_off(socket: Socket) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(1):
             await pours(socket)
-    fast_path.break_off(socket.send)
+    fast_path.abort_if_blocked(socket.send)
     await socket.read()
 
 
@@ -137,8 +137,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
-    completed = fast_path.complete(send)
-    completed_receive = fast_path.complete_receive(receive, completed)
+    completed = fast_path.wrap_send(send)
+    completed_receive = fast_path.wrap_receive(receive, completed)
     await completed_receive()
     await completed({"type": "websocket.accept"})
     if scope["path"] == "/control":

@@ -82,7 +82,7 @@ def test_a_user_has_so_many_calls_and_no_more() -> None:
     process = server_process()
     sessions = [VoiceSession.objects.create(bot="echo", user=user) for _ in range(3)]
 
-    def arrive(session: VoiceSession) -> store.Answer:
+    def arrive(session: VoiceSession) -> store.ClaimResult:
         return store.arrive(session.pk, process, NOBODY, has_client=False, max_per_user=2)
 
     assert arrive(sessions[0]).first

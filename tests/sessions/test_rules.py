@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from voicews.sessions import rules
-from voicews.sessions.rules import Answer, Lease, Record, Verdict
+from voicews.sessions.rules import ChallengeReply, Lease, Record, Verdict
 
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
 LEASE_SECS = 10.0
@@ -94,16 +94,16 @@ def test_an_end_is_reported_once() -> None:
 @pytest.mark.parametrize(
     ("silent_secs", "waited_secs", "answer"),
     [
-        (0.0, 0.0, Answer.ALIVE),
-        (1.9, 0.0, Answer.ALIVE),
-        (2.1, 0.0, Answer.DOUBT),
-        (3.0, 0.9, Answer.DOUBT),
-        (0.5, 0.9, Answer.ALIVE),
-        (4.1, 2.0, Answer.GONE),
-        (float("inf"), 2.0, Answer.GONE),
+        (0.0, 0.0, ChallengeReply.ALIVE),
+        (1.9, 0.0, ChallengeReply.ALIVE),
+        (2.1, 0.0, ChallengeReply.DOUBT),
+        (3.0, 0.9, ChallengeReply.DOUBT),
+        (0.5, 0.9, ChallengeReply.ALIVE),
+        (4.1, 2.0, ChallengeReply.GONE),
+        (float("inf"), 2.0, ChallengeReply.GONE),
     ],
 )
-def test_a_challenge(silent_secs: float, waited_secs: float, answer: Answer) -> None:
+def test_a_challenge(silent_secs: float, waited_secs: float, answer: ChallengeReply) -> None:
     assert rules.challenge(silent_secs, waited_secs) is answer
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicews.transports.rate_limit import Allowance
+from voicews.transports.rate_limit import RateLimit
 
 
 def test_a_burst_is_free_and_then_the_rate_counts() -> None:
-    allowance = Allowance(messages_per_sec=10, burst=100, now=5.0)
+    allowance = RateLimit(messages_per_sec=10, burst=100, now=5.0)
     assert allowance.spend(100, 5.0)
     assert not allowance.spend(1, 5.0)
     assert allowance.spend(9, 6.0)
@@ -17,14 +17,14 @@ def test_a_burst_is_free_and_then_the_rate_counts() -> None:
 
 
 def test_what_is_not_spent_adds_up_to_one_burst_at_most() -> None:
-    allowance = Allowance(messages_per_sec=10, burst=100, now=0.0)
+    allowance = RateLimit(messages_per_sec=10, burst=100, now=0.0)
     assert allowance.spend(100, 1_000_000.0)
     assert not allowance.spend(1, 1_000_000.0)
 
 
 @given(st.lists(st.floats(0, 10), max_size=50), st.integers(1, 64))
 def test_never_more_than_the_burst_and_what_was_earned(pauses: list[float], size: int) -> None:
-    allowance, now, spent = Allowance(10, 100, 0.0), 0.0, 0
+    allowance, now, spent = RateLimit(10, 100, 0.0), 0.0, 0
     for pause in pauses:
         now += pause
         if not allowance.spend(size, now):

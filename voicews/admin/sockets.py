@@ -31,7 +31,7 @@ from voicews.exceptions import Busy, NotAllowed
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import operators, store
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.event_log import note, tell
+from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.listen_in import listen
 from voicews.sessions.process import this_process
 
@@ -290,7 +290,7 @@ class ListenSocket(StaffSocket):
 
     def _note_begin(self, session_id: UUID) -> None:
         self._note(session_id, "begins")
-        tell(
+        send_signal(
             signals.session_listened,
             VoiceSession,
             session=VoiceSession(pk=session_id),
@@ -298,7 +298,7 @@ class ListenSocket(StaffSocket):
         )
 
     def _note(self, session_id: UUID, detail: str) -> None:
-        note(
+        record_event(
             VoiceSession(pk=session_id),
             Kind.LISTENED,
             Actor.OPERATOR,

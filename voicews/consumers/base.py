@@ -16,7 +16,7 @@ from voicews.exceptions import Busy, NotAllowed
 from voicews.security.addresses import valid_address
 from voicews.security.origins import origin_allowed
 from voicews.servers import fast_path
-from voicews.transports.rate_limit import FAIRNESS_MESSAGES, Allowance
+from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
             self._aborted = True
             # A project's middleware may hide the server.
             scope: Any = self.scope
-            fast_path.break_off(scope.get("voicews.send", self.base_send))
+            fast_path.abort_if_blocked(scope.get("voicews.send", self.base_send))
             self._serving.cancel()
 
     async def _drop(self, code: int, reason: str) -> None:
@@ -103,15 +103,15 @@ class SocketConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
-        self.base_send = fast_path.complete(send)
+        self.base_send = fast_path.wrap_send(send)
         code: int = CloseCode.ABNORMAL
         try:
             await receive()  # websocket.connect
             if await self._open():
                 self._serving = asyncio.current_task()
-                receive = fast_path.complete_receive(receive, self.base_send)
+                receive = fast_path.wrap_receive(receive, self.base_send)
                 if self._takes_now():
-                    fast_path.hand_over(receive, self.base_send, self._take_now)
+                    fast_path.enable_direct_delivery(receive, self.base_send, self._take_now)
                 code = await self._receive_messages(receive)
         except asyncio.CancelledError:
             if not self._aborted or self._serving is None:
@@ -164,7 +164,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
     async def _receive_messages(self, receive: Any) -> int:
         """Take messages until the socket is gone; returns its close code."""
         loop = asyncio.get_running_loop()
-        allowance = Allowance(self.max_messages_per_sec, self.max_messages_burst, loop.time())
+        allowance = RateLimit(self.max_messages_per_sec, self.max_messages_burst, loop.time())
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":

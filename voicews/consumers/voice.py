@@ -23,7 +23,7 @@ from voicews.pipeline import Pipeline, PipelineTask
 from voicews.sessions import admit, bot_ready_extras, live_sessions
 from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
 from voicews.sessions.process import Process, this_process
-from voicews.sessions.store import Answer, Client
+from voicews.sessions.store import ClaimResult, Client
 from voicews.sessions.takeover import Claimant
 from voicews.transports import (
     ChannelsWebsocketParams,
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 #: A socket that wants a session which another one holds must say something by then (seconds).
 FIRST_MESSAGE_TIMEOUT_SECS = 10.0
 #: What it says while its claim is under way: enough for a greeting, not for audio.
-MAX_UNHEARD_MESSAGES = 64
+MAX_PENDING_MESSAGES = 64
 
 
 class VoiceConsumer(SocketConsumer):
@@ -165,11 +165,11 @@ class SessionConsumer(VoiceConsumer):
         self._process: Process
         self._claimant: Claimant
         self._live: LiveSession | None = None
-        self._answer: Answer | None = None
+        self._answer: ClaimResult | None = None
         self._candidate: tuple[Bot | None, SessionTransport] | None = None
         self._transport: SessionTransport
         self._claiming: asyncio.Task[None] | None = None
-        self._unheard: deque[str | bytes] = deque()
+        self._pending: deque[str | bytes] = deque()
         self._gone_code: int | None = None
 
     async def authorize(self) -> None:
@@ -233,8 +233,8 @@ class SessionConsumer(VoiceConsumer):
                 self.drop(CloseCode.BAD_DATA, str(error))
                 return
             self._claiming = asyncio.get_running_loop().create_task(self._claim())
-        if len(self._unheard) < MAX_UNHEARD_MESSAGES:
-            self._unheard.append(data)
+        if len(self._pending) < MAX_PENDING_MESSAGES:
+            self._pending.append(data)
 
     def receive_now(self, data: str | bytes) -> bool:
         if self.connection is None:
@@ -256,7 +256,7 @@ class SessionConsumer(VoiceConsumer):
 
     # --- claims ---------------------------------------------------------------------------------
 
-    def _admit(self, answer: Answer) -> None:
+    def _admit(self, answer: ClaimResult) -> None:
         """The session is this socket's: called under its lock."""
         self._live = live_sessions.get(self.session.pk) or self._start(answer)
         self._live.epoch = answer.epoch
@@ -284,15 +284,15 @@ class SessionConsumer(VoiceConsumer):
             logger.exception("call %s: a client could not get in", self.session.pk)
             self.drop(CloseCode.SERVER_ERROR, "server error")
         else:
-            while self._unheard:
-                await connection.receive(self._unheard.popleft())
+            while self._pending:
+                await connection.receive(self._pending.popleft())
             self.connection = connection
             if self._gone_code is not None:
                 connection.disconnect(self._gone_code)
 
     def _check_joined(self) -> None:
         if self._claiming is None and self.connection is None:
-            self.drop(CloseCode.NOT_ALLOWED, "nothing was said")
+            self.drop(CloseCode.NOT_ALLOWED, f"no message within {FIRST_MESSAGE_TIMEOUT_SECS:g} s")
 
     # --- building -------------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class SessionConsumer(VoiceConsumer):
         self._candidate = (bot, transport)
         return transport
 
-    def _start(self, answer: Answer) -> LiveSession:
+    def _start(self, answer: ClaimResult) -> LiveSession:
         """The session's pipeline, in this process from now on."""
         row = answer.session
         assert row is not None
@@ -315,7 +315,7 @@ class SessionConsumer(VoiceConsumer):
         if bot is not None:
             bot.session = row
             if row.bot_state and not answer.first:
-                bot.go_on_from(row.bot_state)
+                bot.resume_from(row.bot_state)
         task = self.build_task(bot, transport, str(row.pk))
         live = LiveSession(row, self._process.id, bot, transport, task)
         live_sessions.add(live)

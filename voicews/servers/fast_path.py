@@ -27,7 +27,7 @@ MAX_REASON_BYTES = 123
 #: What may wait to be received before the socket is not read any more.
 MAX_UNREAD_BYTES = 64 * 1024
 #: What a peer may send while it reads nothing. It may be pings: their answers pile up.
-MAX_UNHEARD_BYTES = 4 * 1024 * 1024
+MAX_RECEIVED_WHILE_BLOCKED_BYTES = 4 * 1024 * 1024
 
 _TEXT, _BINARY = 0x81, 0x82  # final frames
 _HEAD_16, _HEAD_64 = struct.Struct("!BBH"), struct.Struct("!BBQ")
@@ -67,7 +67,7 @@ class DaphneSend:
         else:
             await self._send(message)
 
-    def break_off(self) -> None:
+    def abort_if_blocked(self) -> None:
         """Reset the connection if its peer doesn't read."""
         if not self.writable.is_set():
             self.protocol.transport.abortConnection()
@@ -127,7 +127,7 @@ class UvicornSend:
             self._is_plain = not self._protocol.conn.extensions
         return bool(self._is_plain) and self._protocol.conn.state is State.OPEN
 
-    def break_off(self) -> None:
+    def abort_if_blocked(self) -> None:
         """Reset the connection if its peer doesn't read."""
         transport = self._protocol.transport
         if transport.get_write_buffer_size():
@@ -167,7 +167,7 @@ class _BoundedReceive:
         self._unread_bytes += len(data)
         if not self._writable.is_set():
             self._unheard_bytes += len(data)
-            if self._unheard_bytes > MAX_UNHEARD_BYTES:
+            if self._unheard_bytes > MAX_RECEIVED_WHILE_BLOCKED_BYTES:
                 self._break_off()
                 return
         elif self._unheard_bytes:
@@ -234,7 +234,7 @@ class UvicornReceive(_BoundedReceive):
         protocol.transport.set_protocol(protocol)
         self._resume()
 
-    def hand_over(self, take_now: Callable[[str | bytes], bool]) -> None:
+    def enable_direct_delivery(self, take_now: Callable[[str | bytes], bool]) -> None:
         """Offer each message to `take_now` while somebody waits for one; what it declines is for
         the one who waits.
 
@@ -279,7 +279,7 @@ class UvicornReceive(_BoundedReceive):
         self._protocol.transport.abort()
 
 
-def complete(send: Any) -> Any:
+def wrap_send(send: Any) -> Any:
     """The `send` of an ASGI WebSocket application, with what the server's own lacks."""
     send = _past_sessions(send)
     if isinstance(send, partial) and hasattr(send.args[0] if send.args else None, "sendCloseFrame"):
@@ -289,10 +289,10 @@ def complete(send: Any) -> Any:
     return send
 
 
-def complete_receive(receive: Any, send: Any = None) -> Receive:
+def wrap_receive(receive: Any, send: Any = None) -> Receive:
     """The `receive` of an ASGI WebSocket application, with a limit to what waits for it.
 
-    ``send`` is what `complete` has made of the same socket's: only it leads to Daphne's connection.
+    ``send`` is what `wrap_send` returned for the same socket: only it leads to Daphne's connection.
     """
     completed: Receive = receive
     if isinstance(send, DaphneSend):
@@ -305,19 +305,21 @@ def complete_receive(receive: Any, send: Any = None) -> Receive:
     return UvicornReceive(protocol)
 
 
-def hand_over(receive: Any, send: Any, take_now: Callable[[str | bytes], bool]) -> None:
+def enable_direct_delivery(
+    receive: Any, send: Any, take_now: Callable[[str | bytes], bool]
+) -> None:
     """Offer messages to `take_now` as they are read, where its answers can be sent as directly.
 
-    `receive` and `send` are what `complete_receive` and `complete` have made.
+    `receive` and `send` are what `wrap_receive` and `wrap_send` have made.
     """
     if isinstance(receive, UvicornReceive) and isinstance(send, UvicornSend):
-        receive.hand_over(take_now)
+        receive.enable_direct_delivery(take_now)
 
 
-def break_off(send: Any) -> None:
+def abort_if_blocked(send: Any) -> None:
     """Reset the connection behind a server's `send` if its peer doesn't take what was written."""
     if isinstance(send, DaphneSend | UvicornSend):
-        send.break_off()
+        send.abort_if_blocked()
         return
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)  # uvicorn's others
     if hasattr(transport, "get_write_buffer_size") and transport.get_write_buffer_size():

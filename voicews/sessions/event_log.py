@@ -13,7 +13,7 @@ from voicews.sessions.timeline import timeline
 _telling: set[asyncio.Future[Any]] = set()
 
 
-def note(
+def record_event(
     session: VoiceSession,
     kind: SessionEvent.Kind,
     actor: SessionEvent.Actor = SessionEvent.Actor.SERVER,
@@ -35,7 +35,7 @@ def note(
     )
 
 
-def tell(signal: Signal, sender: object, **arguments: Any) -> None:
+def send_signal(signal: Signal, sender: object, **arguments: Any) -> None:
     """Send a signal. Does not wait; Django logs a receiver that fails."""
     if not signal.has_listeners(sender):
         return

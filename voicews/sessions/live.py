@@ -21,9 +21,9 @@ from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.bot_state import BotState
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.event_log import note, tell
+from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.rules import Lease, LiveState
-from voicews.sessions.store import Answer, Figures
+from voicews.sessions.store import ClaimResult, Figures
 from voicews.sessions.transcript import TranscriptRecorder
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.channels import ConsumerSocket
@@ -121,7 +121,7 @@ class LiveSession:
             if interval_secs:
                 self._spawn(self._keep_saving(interval_secs))
 
-    def attach(self, socket: SessionSocket, answer: Answer) -> Connection:
+    def attach(self, socket: SessionSocket, answer: ClaimResult) -> Connection:
         """A client got in; the one before it, if any, is told that it was replaced.
 
         Raises `NotAllowed` if the call has just ended.
@@ -136,17 +136,17 @@ class LiveSession:
         self._tell_attached(answer, replaced=replaced)
         return socket.connection
 
-    def _tell_attached(self, answer: Answer, *, replaced: bool) -> None:
+    def _tell_attached(self, answer: ClaimResult, *, replaced: bool) -> None:
         row = self.row
         if answer.first:
-            note(row, Kind.CONNECTED, Actor.CLIENT)
-            tell(signals.session_started, VoiceSession, session=row)
+            record_event(row, Kind.CONNECTED, Actor.CLIENT)
+            send_signal(signals.session_started, VoiceSession, session=row)
             return
         if replaced:
-            note(row, Kind.REPLACED, Actor.CLIENT, close_code=CloseCode.REPLACED)
-            tell(signals.session_replaced, VoiceSession, session=row)
-        note(row, Kind.RESUMED, Actor.CLIENT, detail=store.PROCESS_LOST * answer.after_loss)
-        tell(signals.session_resumed, VoiceSession, session=row)
+            record_event(row, Kind.REPLACED, Actor.CLIENT, close_code=CloseCode.REPLACED)
+            send_signal(signals.session_replaced, VoiceSession, session=row)
+        record_event(row, Kind.RESUMED, Actor.CLIENT, detail=store.PROCESS_LOST * answer.after_loss)
+        send_signal(signals.session_resumed, VoiceSession, session=row)
 
     def figures(self, socket: SessionSocket, code: int | None = None, reason: str = "") -> Figures:
         """What went through a client's socket."""
@@ -177,20 +177,22 @@ class LiveSession:
             self._spawn(self._store_figures(socket.connection_id, figures))
             return
         if code not in CLIENT_IS_DONE:
-            note(self.row, Kind.INTERRUPTED, close_code=code)
-            tell(signals.session_interrupted, VoiceSession, session=self.row, close_code=code)
+            record_event(self.row, Kind.INTERRUPTED, close_code=code)
+            send_signal(
+                signals.session_interrupted, VoiceSession, session=self.row, close_code=code
+            )
         self._spawn(self._store_client_left(socket.connection_id, figures))
 
     async def _store_figures(self, connection_id: UUID, figures: Figures) -> None:
         # Somebody may wait for the session's row just now, and a database may have one writer only.
         await asyncio.sleep(FIGURES_DELAY_SECS)
-        await stored(partial(store.store_figures, connection_id, figures))
+        await retry_until_stored(partial(store.store_figures, connection_id, figures))
 
     async def _store_client_left(self, connection_id: UUID, figures: Figures) -> None:
         epoch = self.epoch
         async with self._bot_state.lock:
             state = await self._bot_state.take()
-            is_stored = await stored(
+            is_stored = await retry_until_stored(
                 partial(
                     store.close_connection,
                     self.row.pk,
@@ -235,15 +237,15 @@ class LiveSession:
         async with self._bot_state.lock:
             state = await self._bot_state.take()
             if self.bot is not None:
-                self.bot.moves_on()
+                self.bot.mark_migrating()
             self.task.cancel(reason, code)
-            released = await stored(
+            released = await retry_until_stored(
                 partial(store.release, self.row.pk, self.process, self.epoch, state, grace_secs)
             )
         self.state = LiveState.RELEASED
         if released:
-            note(self.row, Kind.MOVED, close_code=code, detail=reason)
-            tell(signals.session_released, VoiceSession, session=self.row, reason=reason)
+            record_event(self.row, Kind.MOVED, close_code=code, detail=reason)
+            send_signal(signals.session_released, VoiceSession, session=self.row, reason=reason)
         return released
 
     def abandon(self) -> None:
@@ -253,7 +255,7 @@ class LiveSession:
         self.state = LiveState.RELEASED
         self.transport.drop_client(CloseCode.REPLACED, "replaced by another connection")
         if self.bot is not None:
-            self.bot.moves_on()
+            self.bot.mark_migrating()
         self.task.cancel("moved", CloseCode.REPLACED)
 
     def end(self, close_code: int, reason: str) -> None:
@@ -344,7 +346,9 @@ class LiveSessions:
     async def _end(self, live: LiveSession) -> None:
         row, task = live.row, live.task
         figures = Figures(task.close_code, task.reason)
-        ended_at = await stored(partial(store.end, row.pk, live.process, live.epoch, figures))
+        ended_at = await retry_until_stored(
+            partial(store.end, row.pk, live.process, live.epoch, figures)
+        )
         if ended_at is None:
             return
         row.state, row.ended_at = VoiceSession.State.ENDED, ended_at
@@ -357,9 +361,9 @@ def announce_end(row: VoiceSession) -> None:
     code, reason = row.close_code, row.end_reason
     actor = _ENDED_BY.get(code or 0, Actor.SERVER)
     if code == CloseCode.SESSION_TIMEOUT:
-        note(row, Kind.TIMEOUT, detail=reason)
-    note(row, Kind.ENDED, actor, close_code=code, detail=reason)
-    tell(signals.session_ended, VoiceSession, session=row, close_code=code, reason=reason)
+        record_event(row, Kind.TIMEOUT, detail=reason)
+    record_event(row, Kind.ENDED, actor, close_code=code, detail=reason)
+    send_signal(signals.session_ended, VoiceSession, session=row, close_code=code, reason=reason)
 
 
 _ENDED_BY: dict[int, SessionEvent.Actor] = {
@@ -372,7 +376,7 @@ _ENDED_BY: dict[int, SessionEvent.Actor] = {
 live_sessions = LiveSessions()
 
 
-async def stored(job: Callable[[], T]) -> T:
+async def retry_until_stored(job: Callable[[], T]) -> T:
     """The job's result, however long the database is away."""
     pause_secs = FIRST_RETRY_SECS
     while True:

@@ -21,7 +21,7 @@ from voicews.frames import Direction, OutputTransportMessageUrgentFrame
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.event_log import tell
+from voicews.sessions.event_log import send_signal
 from voicews.sessions.live import LiveSession, live_sessions
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _send_message(live: LiveSession, data: Any, operator_id: str | None) -> str:
     message = {"label": "rtvi-ai", "type": "server-message", "data": data}
     frame = OutputTransportMessageUrgentFrame(message)
     live.transport.output().process_frame(frame, Direction.DOWNSTREAM)
-    tell(
+    send_signal(
         signals.session_message,
         VoiceSession,
         session=live.row,

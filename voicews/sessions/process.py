@@ -24,7 +24,7 @@ from voicews.sessions import store
 from voicews.sessions.control import ControlChannel, Message
 from voicews.sessions.db_threads import heartbeat_database, session_database
 from voicews.sessions.drain import drain_at_sigterm
-from voicews.sessions.event_log import note, tell
+from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.health import Health
 from voicews.sessions.listen_in import answer_listeners
 from voicews.sessions.live import LiveSessions, announce_end, live_sessions
@@ -210,7 +210,7 @@ class Process:
         if self._suspended:
             self._suspended = False
             logger.warning("the lease holds again: %d calls go on", len(self.live_sessions))
-            tell(signals.process_resumed, ServerProcess, process=self._row)
+            send_signal(signals.process_resumed, ServerProcess, process=self._row)
 
     def _watch_lease(self) -> None:
         if self._lease_watch is not None:
@@ -227,7 +227,7 @@ class Process:
             "the lease ran out: %d calls are suspended until the database answers",
             len(self.live_sessions),
         )
-        tell(signals.process_suspended, ServerProcess, process=self._row)
+        send_signal(signals.process_suspended, ServerProcess, process=self._row)
 
     async def _sweep(self) -> None:
         job = partial(store.sweep, self.lease.secs, self.grace_secs, FORGET_SECS)
@@ -239,13 +239,13 @@ class Process:
         for session_id in swept.lost:
             logger.warning("call %s: %s", session_id, store.PROCESS_LOST)
             row = VoiceSession(pk=session_id)
-            note(
+            record_event(
                 row,
                 store.EventKind.INTERRUPTED,
                 close_code=CloseCode.ABNORMAL,
                 detail=store.PROCESS_LOST,
             )
-            tell(signals.session_lost, VoiceSession, session_id=session_id)
+            send_signal(signals.session_lost, VoiceSession, session_id=session_id)
         for session in swept.ended:
             announce_end(session)
 
@@ -287,7 +287,7 @@ class Process:
 
     async def _drain(self) -> None:
         logger.info("draining: %d calls run", len(self.live_sessions))
-        tell(signals.process_draining, ServerProcess, process=self._row)
+        send_signal(signals.process_draining, ServerProcess, process=self._row)
         await self.live_sessions.wait_empty(settings.DRAIN_TIMEOUT_SECS)
         for live in self.live_sessions:
             self._spawn(self._move(live))

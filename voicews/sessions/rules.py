@@ -151,7 +151,7 @@ def regain(record: Record, process: UUID, epoch: int) -> tuple[Record, bool]:
     return record.granted(process, epoch), True
 
 
-class Answer(enum.Enum):
+class ChallengeReply(enum.Enum):
     """What a challenged holder can say."""
 
     ALIVE = "alive"
@@ -160,13 +160,13 @@ class Answer(enum.Enum):
     GONE = "gone"
 
 
-def challenge(silent_secs: float, waited_secs: float) -> Answer:
+def challenge(silent_secs: float, waited_secs: float) -> ChallengeReply:
     """What a holder whose client has said nothing for `silent_secs` answers to a challenge that
     was made `waited_secs` ago.
     """
     if silent_secs < waited_secs or silent_secs < CHALLENGE_SILENCE_SECS:
-        return Answer.ALIVE
-    return Answer.GONE if waited_secs >= CHALLENGE_SILENCE_SECS else Answer.DOUBT
+        return ChallengeReply.ALIVE
+    return ChallengeReply.GONE if waited_secs >= CHALLENGE_SILENCE_SECS else ChallengeReply.DOUBT
 
 
 class Lease:

@@ -49,7 +49,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ClaimResult:
     """What came of a claim."""
 
     verdict: Verdict
@@ -111,18 +111,18 @@ def find_session(session_id: UUID) -> VoiceSession:
 
 def arrive(
     session_id: UUID, process: UUID, client: Client, *, has_client: bool, max_per_user: int | None
-) -> Answer:
+) -> ClaimResult:
     """A socket that has said nothing yet: see `rules.arrive`."""
     decide = partial(rules.arrive, process=process, has_client=has_client)
     return _claim(session_id, process, client, decide, max_per_user)
 
 
-def claim(session_id: UUID, process: UUID, client: Client) -> Answer:
+def claim(session_id: UUID, process: UUID, client: Client) -> ClaimResult:
     """A socket that has said something valid: see `rules.claim`."""
     return _claim(session_id, process, client, partial(rules.claim, process=process))
 
 
-def enter(session_id: UUID, process: UUID, client: Client, epoch: int) -> Answer:
+def enter(session_id: UUID, process: UUID, client: Client, epoch: int) -> ClaimResult:
     """A socket that waits with a claim: see `rules.enter`."""
     return _claim(session_id, process, client, partial(rules.enter, process=process, epoch=epoch))
 
@@ -133,11 +133,11 @@ def _claim(
     client: Client,
     decide: Any,
     max_per_user: int | None = None,
-) -> Answer:
+) -> ClaimResult:
     with atomic():
         session = _locked(session_id)
         if session is None:
-            return Answer(Verdict.ENDED)
+            return ClaimResult(Verdict.ENDED)
         owner, record = _record(session)
         new, verdict = decide(record)
         if verdict is not Verdict.GRANTED:
@@ -145,7 +145,7 @@ def _claim(
                 session.epoch = new.epoch
                 session.save(update_fields=["epoch"])
             channel = owner.channel if owner is not None else ""
-            return Answer(verdict, new.epoch, owner=record.owner, owner_channel=channel)
+            return ClaimResult(verdict, new.epoch, owner=record.owner, owner_channel=channel)
         first = session.state == VoiceSession.State.CREATED
         if first:
             if max_per_user is not None:
@@ -179,7 +179,7 @@ def _claim(
             address=client.address,
             user_agent=client.user_agent[:300],
         )
-        return Answer(verdict, new.epoch, connection.pk, session, first, after_loss)
+        return ClaimResult(verdict, new.epoch, connection.pk, session, first, after_loss)
 
 
 def _locked(session_id: UUID) -> VoiceSession | None:

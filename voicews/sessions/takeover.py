@@ -16,9 +16,9 @@ from voicews.conf import Policy
 from voicews.exceptions import Busy, NotAllowed, Replaced
 from voicews.sessions import rules, store
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.live import LiveSessions, stored
+from voicews.sessions.live import LiveSessions, retry_until_stored
 from voicews.sessions.rules import CHALLENGE_SILENCE_SECS, SocketState, Verdict
-from voicews.sessions.store import Answer, Client
+from voicews.sessions.store import ClaimResult, Client
 
 if TYPE_CHECKING:
     from voicews.sessions.control import Message
@@ -44,7 +44,7 @@ class Claimant:
     """
 
     def __init__(
-        self, session_id: UUID, client: Client, policy: Policy, admit: Callable[[Answer], None]
+        self, session_id: UUID, client: Client, policy: Policy, admit: Callable[[ClaimResult], None]
     ) -> None:
         self.session_id = session_id
         self.client = client
@@ -55,7 +55,7 @@ class Claimant:
         self.news = asyncio.Event()
         self._admit = admit
 
-    def admitted(self, answer: Answer) -> None:
+    def admitted(self, answer: ClaimResult) -> None:
         self._admit(answer)
         self.state = SocketState.ACTIVE
 
@@ -143,14 +143,14 @@ class Takeovers:
                     return
         raise Busy("the server that has the session does not answer")
 
-    async def _settle(self, claimant: Claimant, answer: Answer) -> bool:
+    async def _settle(self, claimant: Claimant, answer: ClaimResult) -> bool:
         """Whether the claimant is in now; raises if it never will be."""
         if answer.verdict is Verdict.GRANTED:
             try:
                 claimant.admitted(answer)
             except Exception:
                 # Its bot can't be built here: nobody else shall have to wait for our lease.
-                await stored(
+                await retry_until_stored(
                     partial(
                         store.release,
                         claimant.session_id,
@@ -183,7 +183,7 @@ class Takeovers:
         timeout_secs = 2 * CHALLENGE_SILENCE_SECS + CHALLENGE_ANSWER_SECS
         while monotonic() < deadline:
             if self._live.get(session_id) is not None:
-                if await self.challenge(session_id) is rules.Answer.ALIVE:
+                if await self.challenge(session_id) is rules.ChallengeReply.ALIVE:
                     raise Busy(IN_USE)
                 return
             where = await session_database.run(partial(store.whereabouts, session_id))
@@ -196,7 +196,7 @@ class Takeovers:
             if answer is None:
                 # Its process is dead, or the layer is. A dead one's lease runs out.
                 await asyncio.sleep(max(0.0, asked_at + POLL_SECS - monotonic()))
-            elif answer.get("verdict") == rules.Answer.ALIVE.value:
+            elif answer.get("verdict") == rules.ChallengeReply.ALIVE.value:
                 raise Busy(IN_USE)
             else:
                 return
@@ -204,16 +204,16 @@ class Takeovers:
 
     # --- the holder's side ------------------------------------------------------------------------
 
-    async def challenge(self, session_id: UUID) -> rules.Answer:
+    async def challenge(self, session_id: UUID) -> rules.ChallengeReply:
         """Find out whether the client of a session that is here is there."""
         challenged_at = monotonic()
         while True:
             live = self._live.get(session_id)
             if live is None or not live.has_client:
-                return rules.Answer.GONE
+                return rules.ChallengeReply.GONE
             waited_secs = monotonic() - challenged_at
             verdict = rules.challenge(live.silent_secs, waited_secs)
-            if verdict is not rules.Answer.DOUBT:
+            if verdict is not rules.ChallengeReply.DOUBT:
                 return verdict
             await asyncio.sleep(min(0.1, CHALLENGE_SILENCE_SECS - waited_secs + 0.001))
 

@@ -19,7 +19,7 @@ from voicews.frames import (
 )
 from voicews.models import SessionEvent, TranscriptEntry, VoiceSession
 from voicews.pipeline.processor import FrameProcessor
-from voicews.sessions.event_log import note
+from voicews.sessions.event_log import record_event
 from voicews.sessions.timeline import timeline
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class TranscriptRecorder(FrameProcessor):
 
     def _failed(self, frame: ErrorFrame) -> None:
         detail = f"{frame.processor}: {frame.error}" if frame.processor else frame.error
-        note(self._session, SessionEvent.Kind.ERROR, SessionEvent.Actor.BOT, detail=detail)
+        record_event(self._session, SessionEvent.Kind.ERROR, SessionEvent.Actor.BOT, detail=detail)
 
     def _cancelled(self) -> None:
         for entry in self._spoken.values():

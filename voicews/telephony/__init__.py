@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from voicews.exceptions import ConfigurationError
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     ApiResult,
     CallEvent,
@@ -34,6 +33,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
 )
 from voicews.telephony.providers.exotel import Exotel
 from voicews.telephony.providers.genesys import Genesys
@@ -63,7 +63,6 @@ def create_provider(name: str, public_url: str, options: Mapping[str, Any]) -> P
 
 __all__ = [
     "PROVIDERS",
-    "Answer",
     "ApiClient",
     "ApiRequest",
     "ApiResult",
@@ -83,5 +82,6 @@ __all__ = [
     "Telnyx",
     "Twilio",
     "Vonage",
+    "WebhookResponse",
     "create_provider",
 ]

@@ -40,7 +40,7 @@ from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.rules import Lease
-from voicews.sessions.store import Answer, Client, find_session
+from voicews.sessions.store import ClaimResult, Client, find_session
 from voicews.sessions.takeover import Claimant
 from voicews.telephony import CallEvent, EventKind, Provider, store
 from voicews.telephony.calls import PhoneCall
@@ -97,7 +97,7 @@ class PhoneConsumer(VoiceConsumer):
         self._process: Process
         self._candidate: tuple[Bot, SessionTransport]
         self._live: LiveSession | None = None
-        self._admitted: Answer | None = None
+        self._admitted: ClaimResult | None = None
         self._invalid = 0
         self._goodbye = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -307,7 +307,7 @@ class PhoneConsumer(VoiceConsumer):
             params.ws_close_timeout = max(params.ws_close_timeout, GOODBYE_TIMEOUT_SECS + 0.5)
         return with_time_limits(params)
 
-    def _admit(self, answer: Answer) -> None:
+    def _admit(self, answer: ClaimResult) -> None:
         """The session is this socket's: called under its lock."""
         row = answer.session
         assert row is not None

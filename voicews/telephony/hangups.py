@@ -15,7 +15,7 @@ from voicews.close_codes import CloseCode
 from voicews.exceptions import VoicewsError
 from voicews.models import VoiceSession
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.live import stored
+from voicews.sessions.live import retry_until_stored
 from voicews.signals import session_ended
 from voicews.telephony import NotSupported, store
 from voicews.telephony.api import api_client, describe
@@ -57,4 +57,4 @@ async def hang_up(session_id: UUID) -> None:
     except (VoicewsError, ValueError) as error:
         logger.warning("call %s: could not hang up: %s", session_id, error)
         result = "could not be asked"
-    await stored(partial(store.store_hang_up, session_id, result))
+    await retry_until_stored(partial(store.store_hang_up, session_id, result))

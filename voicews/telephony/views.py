@@ -26,7 +26,15 @@ from voicews.models import VoiceSession
 from voicews.security.addresses import valid_address
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.store import has_room
-from voicews.telephony import Answer, ApiRequest, CallEvent, NotSupported, Provider, Request, store
+from voicews.telephony import (
+    ApiRequest,
+    CallEvent,
+    NotSupported,
+    Provider,
+    Request,
+    WebhookResponse,
+    store,
+)
 from voicews.telephony.api import api_client, describe
 from voicews.telephony.calls import end_call
 from voicews.telephony.registry import get_provider, provider_request, raw_path, stream_target
@@ -58,7 +66,7 @@ class WebhookView(View):
         return await self.take(request, provider)
 
     async def take(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Answer one webhook, whatever it is."""
+        """WebhookResponse one webhook, whatever it is."""
         try:
             found = get_provider(name)
             if not found.sends_webhooks:
@@ -87,7 +95,7 @@ class WebhookView(View):
     async def answer(
         self, provider: Provider, webhook: Request, address: str | None
     ) -> HttpResponse:
-        """Answer a webhook that the provider has sent."""
+        """WebhookResponse a webhook that the provider has sent."""
         raise NotImplementedError
 
 
@@ -176,7 +184,7 @@ async def record(event: CallEvent, session_id: UUID | None) -> None:
         await end_call(over.pk, CloseCode.SERVER_ERROR, f"the stream failed: {event.error}")
 
 
-async def respond(answer: Answer) -> HttpResponse:
+async def respond(answer: WebhookResponse) -> HttpResponse:
     """The response to a webhook; what is to be asked of the provider is asked first."""
     if answer.request is not None:
         await command(answer.request)

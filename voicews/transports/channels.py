@@ -22,7 +22,7 @@ class ConsumerSocket:
     def __init__(self, consumer: AsyncWebsocketConsumer) -> None:
         self.websocket = consumer
         # Past the consumer's own send(): a layer less for each packet of audio.
-        self._send = fast_path.complete(consumer.base_send)
+        self._send = fast_path.wrap_send(consumer.base_send)
         # A project's middleware may hide the server.
         self._server_send = consumer.scope.get("voicews.send", self._send)
 
@@ -43,7 +43,7 @@ class ConsumerSocket:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     def abort(self) -> None:
-        fast_path.break_off(self._server_send)
+        fast_path.abort_if_blocked(self._server_send)
         abort = getattr(self.websocket, "abort", None)
         if abort is not None:
             abort()

@@ -17,7 +17,7 @@ QUIET_PEAK = 512
 QUIET_HOLD_SECS = 0.06
 
 
-class CatchUp:
+class LiveTrim:
     """Shortens the pauses in a live stream while it is late.
 
     A burst would otherwise delay all that follows it: what comes in real time never gets faster.

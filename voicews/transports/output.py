@@ -36,7 +36,7 @@ from voicews.frames import (
     StartFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
-from voicews.transports.live_trim import CatchUp
+from voicews.transports.live_trim import LiveTrim
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
 from voicews.transports.playout import Playout
@@ -102,7 +102,7 @@ class OutputTransport(FrameProcessor):
         self._known_format = (0, 0)
         self._packets = bytearray()
         self._pacer = Pacer(params.audio_out_lead_secs)
-        self._catch_up = CatchUp()
+        self._catch_up = LiveTrim()
         self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
         self._sent_pts = 0
         self._speaking = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 FAIRNESS_MESSAGES = 64
 
 
-class Allowance:
+class RateLimit:
     """A bucket of `burst` messages, full at first, that fills at `messages_per_sec`.
 
     Times are seconds of any clock that only goes forward.

@@ -133,7 +133,7 @@ class WebsocketServerTransport(BaseTransport):
         self._events.send(
             "on_session_timeout",
             websocket=websocket,
-            then=lambda: self.request_end("session timeout", CloseCode.SESSION_TIMEOUT),
+            on_delivered=lambda: self.request_end("session timeout", CloseCode.SESSION_TIMEOUT),
         )
 
     def _check_idle(self, connection: Connection, timeout_secs: float) -> None:
@@ -152,7 +152,7 @@ class WebsocketServerTransport(BaseTransport):
             self._events.send(
                 "on_idle_timeout",
                 websocket=connection.writer.socket.websocket,
-                then=lambda: self.request_end("idle timeout", CloseCode.SESSION_TIMEOUT),
+                on_delivered=lambda: self.request_end("idle timeout", CloseCode.SESSION_TIMEOUT),
             )
 
     async def _stop_listening(

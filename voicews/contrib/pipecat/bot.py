@@ -185,7 +185,7 @@ class PipecatBot(Bot):
     async def _stop_run(self, reason: str, transport: VoicewsTransport, *, at_once: bool) -> None:
         run = self._run_task
         assert run is not None
-        is_ending = await transport.end(reason, at_once=at_once, moves_on=self._moves_on)
+        is_ending = await transport.end(reason, at_once=at_once, mark_migrating=self._is_migrating)
         if is_ending and not at_once:
             return  # our task has a time limit of its own for that, and cancels
         if is_ending:

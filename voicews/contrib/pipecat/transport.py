@@ -305,12 +305,12 @@ class VoicewsTransport(BaseTransport):
         """The call has lasted as long as it may."""
         self._input.receive("on_session_timeout")
 
-    async def end(self, reason: str, *, at_once: bool, moves_on: bool) -> bool:
+    async def end(self, reason: str, *, at_once: bool, mark_migrating: bool) -> bool:
         """Ask the Pipecat pipeline to end; False if none is running.
 
-        `moves_on` says that the call goes on in another process.
+        `mark_migrating` says that the call goes on in another process.
         """
-        if at_once and self._client_is_away and not moves_on:
+        if at_once and self._client_is_away and not mark_migrating:
             await self.tell("on_client_disconnected")
         if not self._input.is_receiving:
             return False

@@ -180,7 +180,7 @@ class StreamTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class WebhookResponse:
     """What to answer a webhook with; `request` is what to ask of the provider beside that."""
 
     body: str = field(default="", repr=False)
@@ -344,10 +344,10 @@ class Provider(ABC):
         """What a verified webhook says. Raises `InvalidMessage` if it says nothing of a call."""
 
     @abstractmethod
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         """Connects the call of `event` to `stream`."""
 
-    def reject(self, event: CallEvent) -> Answer:
+    def reject(self, event: CallEvent) -> WebhookResponse:
         """Turns the call of `event` away, as busy where that can be said."""
         raise NotSupported(f"{self.name} calls can't be turned away")
 
@@ -369,7 +369,7 @@ class Provider(ABC):
         """
         raise NotSupported(f"{self.name} calls are transferred by the flow that they are in")
 
-    def transfer_document(self, to_number: str) -> Answer:
+    def transfer_document(self, to_number: str) -> WebhookResponse:
         """What a webhook answers to hand the caller over to `to_number`."""
         raise NotSupported(f"{self.name} calls are transferred otherwise")
 

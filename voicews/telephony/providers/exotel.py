@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode, urlsplit
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.exotel import ExotelSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     CallEvent,
     Dial,
@@ -22,6 +21,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
     path_id,
 )
 from voicews.telephony.providers.options import option
@@ -108,9 +108,9 @@ class Exotel(Provider):
             fields=values,
         )
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         body = json.dumps({"url": self._stream_url(stream)})
-        return Answer(body=body, content_type="application/json")
+        return WebhookResponse(body=body, content_type="application/json")
 
     def _stream_url(self, stream: StreamTarget) -> str:
         query = urlencode(stream.parameters)

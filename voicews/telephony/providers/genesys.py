@@ -17,12 +17,12 @@ from typing import Final
 from voicews.exceptions import ConfigurationError, NotAllowed
 from voicews.serializers.genesys import GenesysSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     CallEvent,
     NotSupported,
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
 )
 from voicews.telephony.providers.options import option
 from voicews.telephony.providers.signatures import NonceMemory, same, with_and_without_port
@@ -126,7 +126,7 @@ class Genesys(Provider):
     def parse_webhook(self, request: Request) -> CallEvent:
         raise NotSupported("Genesys sends no webhooks")
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         raise NotSupported("Genesys opens the stream by itself, at the URL of the integration")
 
 

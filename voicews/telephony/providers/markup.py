@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
 from voicews.exceptions import ConfigurationError
-from voicews.telephony.providers.base import Answer
+from voicews.telephony.providers.base import WebhookResponse
 
 #: What XML 1.0 can't carry, not even escaped.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -39,8 +39,8 @@ def parameter(name: str, value: str) -> ET.Element:
     return made
 
 
-def document(verb: ET.Element) -> Answer:
+def document(verb: ET.Element) -> WebhookResponse:
     """The document that says to do this."""
     root = element("Response", None, verb)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return Answer(body=text.decode(), content_type="text/xml; charset=utf-8")
+    return WebhookResponse(body=text.decode(), content_type="text/xml; charset=utf-8")

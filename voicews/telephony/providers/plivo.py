@@ -14,7 +14,6 @@ from typing import Any, Final, Literal
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.plivo import PlivoSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     CallEvent,
     CallStatus,
@@ -23,6 +22,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
     bare_number,
     dtmf_digits,
     path_id,
@@ -141,7 +141,7 @@ class Plivo(Provider):
             fields=values,
         )
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         attributes = {
             "bidirectional": "true",
             # Without it the call ends at once, as nothing follows the stream.
@@ -153,7 +153,7 @@ class Plivo(Provider):
         }
         return document(element("Stream", attributes, text=stream.url))
 
-    def reject(self, event: CallEvent) -> Answer:
+    def reject(self, event: CallEvent) -> WebhookResponse:
         return document(element("Hangup", {"reason": "busy"}))
 
     # --- requests -------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Plivo(Provider):
         body = {"legs": "aleg", "aleg_url": document_url, "aleg_method": "POST"}
         return self._request("transfer", "POST", f"Call/{path_id(call_id)}/", body)
 
-    def transfer_document(self, to_number: str) -> Answer:
+    def transfer_document(self, to_number: str) -> WebhookResponse:
         return document(element("Dial", None, element("Number", text=bare_number(to_number))))
 
     def send_dtmf(self, call_id: str, digits: str) -> ApiRequest:

@@ -18,7 +18,6 @@ from xml.etree.ElementTree import Element
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.telnyx import TelnyxSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     CallEvent,
     CallStatus,
@@ -27,6 +26,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
     dtmf_digits,
     path_id,
 )
@@ -132,18 +132,18 @@ class Telnyx(Provider):
             fields={"event_type": event_type, **_flatten(payload)},
         )
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         """TeXML for a TeXML webhook; for one of Call Control nothing, and a command."""
         if "event_type" not in event.fields:
             return document(self._stream_verb(stream))
         fields = self._stream_fields(stream)
-        return Answer(request=self._command("answer", event.call_id, "answer", fields))
+        return WebhookResponse(request=self._command("answer", event.call_id, "answer", fields))
 
-    def reject(self, event: CallEvent) -> Answer:
+    def reject(self, event: CallEvent) -> WebhookResponse:
         if "event_type" not in event.fields:
             return document(element("Reject", {"reason": "busy"}))
         fields = {"cause": "USER_BUSY"}
-        return Answer(request=self._command("reject", event.call_id, "reject", fields))
+        return WebhookResponse(request=self._command("reject", event.call_id, "reject", fields))
 
     def _stream_verb(self, stream: StreamTarget) -> Element:
         attributes = {
@@ -217,7 +217,7 @@ class Telnyx(Provider):
     def transfer(self, call_id: str, to_number: str, *, document_url: str = "") -> ApiRequest:
         return self._command("transfer", call_id, "transfer", {"to": to_number})
 
-    def transfer_document(self, to_number: str) -> Answer:
+    def transfer_document(self, to_number: str) -> WebhookResponse:
         return document(element("Dial", text=to_number))
 
     def send_dtmf(self, call_id: str, digits: str) -> ApiRequest:

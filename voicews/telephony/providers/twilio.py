@@ -15,7 +15,6 @@ from typing import Final
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.twilio import TwilioSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     CallEvent,
     CallStatus,
@@ -24,6 +23,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
     path_id,
 )
 from voicews.telephony.providers.markup import document, element, parameter
@@ -106,7 +106,7 @@ class Twilio(Provider):
     def parse_webhook(self, request: Request) -> CallEvent:
         return parse_twilio_form(self.name, request.fields)
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         parameters = []
         for name, value in stream.parameters.items():
             if len(name) + len(value) > MAX_PARAMETER_LENGTH:
@@ -121,7 +121,7 @@ class Twilio(Provider):
         }
         return document(element("Connect", None, element("Stream", attributes, *parameters)))
 
-    def reject(self, event: CallEvent) -> Answer:
+    def reject(self, event: CallEvent) -> WebhookResponse:
         return document(element("Reject", {"reason": "busy"}))
 
     # --- requests -------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class Twilio(Provider):
         twiml = self.transfer_document(to_number).body
         return self._update("transfer", call_id, [("Twiml", twiml)])
 
-    def transfer_document(self, to_number: str) -> Answer:
+    def transfer_document(self, to_number: str) -> WebhookResponse:
         return document(element("Dial", text=to_number))
 
     def _update(

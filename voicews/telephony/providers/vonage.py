@@ -17,7 +17,6 @@ from typing import Any, Final, Literal
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.vonage import VonageSerializer
 from voicews.telephony.providers.base import (
-    Answer,
     ApiRequest,
     CallEvent,
     CallStatus,
@@ -26,6 +25,7 @@ from voicews.telephony.providers.base import (
     Provider,
     Request,
     StreamTarget,
+    WebhookResponse,
     bare_number,
     dtmf_digits,
     path_id,
@@ -141,7 +141,7 @@ class Vonage(Provider):
             fields=values,
         )
 
-    def answer(self, event: CallEvent, stream: StreamTarget) -> Answer:
+    def answer(self, event: CallEvent, stream: StreamTarget) -> WebhookResponse:
         headers = {"call_uuid": event.call_id, **stream.parameters}
         size = len(json.dumps(headers).encode())
         if size > MAX_HEADERS:
@@ -166,7 +166,7 @@ class Vonage(Provider):
             connect |= {"eventType": "synchronous", "eventUrl": [stream.status_url]}
         return _ncco([connect])
 
-    def reject(self, event: CallEvent) -> Answer:
+    def reject(self, event: CallEvent) -> WebhookResponse:
         # An empty NCCO ends the call.
         return _ncco([])
 
@@ -205,7 +205,7 @@ class Vonage(Provider):
         destination = {"type": "ncco", "ncco": ncco}
         return self._update("transfer", call_id, {"action": "transfer", "destination": destination})
 
-    def transfer_document(self, to_number: str) -> Answer:
+    def transfer_document(self, to_number: str) -> WebhookResponse:
         endpoint = {"type": "phone", "number": bare_number(to_number)}
         return _ncco([{"action": "connect", "endpoint": [endpoint]}])
 
@@ -244,5 +244,5 @@ class Vonage(Provider):
         return {"Authorization": f"Bearer {make_rs256(claims, self.private_key)}"}
 
 
-def _ncco(actions: Sequence[Mapping[str, Any]]) -> Answer:
-    return Answer(body=json.dumps(actions), content_type="application/json")
+def _ncco(actions: Sequence[Mapping[str, Any]]) -> WebhookResponse:
+    return WebhookResponse(body=json.dumps(actions), content_type="application/json")

@@ -15,7 +15,7 @@ from voicews import close_codes
 from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed
 from voicews.transports.client import ClientSocket
-from voicews.transports.rate_limit import FAIRNESS_MESSAGES, Allowance
+from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
 from voicews.transports.reconnect import (
     Backoff,
     ReconnectPolicy,
@@ -169,7 +169,7 @@ class WebSocketProxyClient(ProxyWorker):
 
     async def _read(self, websocket: ClientConnection) -> None:
         loop = asyncio.get_running_loop()
-        allowance = Allowance(self._max_messages_per_sec, self._max_messages_burst, loop.time())
+        allowance = RateLimit(self._max_messages_per_sec, self._max_messages_burst, loop.time())
         count = 0
         async for data in websocket:
             self._take(data)

@@ -7,11 +7,12 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test system-packages interop demo test lint format bench messages clean
+.PHONY: help setup setup-test system-packages interop demo check test test-newest lint format bench messages clean
 
 help:
 	@echo "make setup       create .venv with everything that development needs"
 	@echo "make demo        run the demo project on http://localhost:$(PORT)/"
+	@echo "make check       what needs no server and no browser: lint, types, most tests (2 minutes)"
 	@echo "make test        lint, JavaScript tests, Python tests (installs what they need)"
 	@echo "make lint        ruff, mypy, and the JavaScript linter and type checker"
 	@echo "make format      let ruff rewrite the Python files"
@@ -63,10 +64,34 @@ demo: setup
 
 # Most tests wait for something, so more of them run than there are processors. A file stays in one process, as
 # its tests share servers and browsers. xdist's own order would leave the files with few, long tests to the end.
-test: setup-test lint
+check: setup lint
+	npm test
+	$(BIN)/python -m pytest -n auto -m 'not program and not alone'
+
+test: setup-test lint test-newest
 	npm test
 	$(BIN)/python -m pytest -m 'not alone' -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
+
+# The newest Python of this machine, which is what the newest Django needs. All tests that start no program run
+# there, and some of those that do.
+NEWEST_PYTHON ?= $(shell for minor in 14 13 12; do \
+  for python in python3.$$minor "$$HOME"/.pyenv/versions/3.$$minor.*/bin/python; do \
+    if "$$python" -c '' 2>/dev/null; then echo "$$python"; exit; fi; done; done)
+NEWEST_PROGRAM_TESTS := tests/consumers/test_calls.py tests/sessions/test_takeover.py tests/test_project.py
+
+test-newest: setup-test
+ifeq ($(NEWEST_PYTHON),)
+	@echo "No Python newer than 3.11 on this machine: not tested with the newest Django."
+else
+	test -x .venv-newest/bin/python || $(NEWEST_PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --editable '.[uvicorn]' --group test --group demo
+	.venv-newest/bin/python -c 'import django, sys; print("Django", django.__version__, "on Python", sys.version)'
+	.venv-newest/bin/python -m pytest -q -n 3 -m 'not program and not alone'
+	.venv-newest/bin/python -m pytest -q -n 3 -m 'not alone' --dist loadfile $(NEWEST_PROGRAM_TESTS)
+endif
 
 lint: setup node_modules/.package-lock.json
 	$(BIN)/ruff check .
@@ -89,6 +114,6 @@ messages:
 	  voicews/serializers/frames.proto
 
 clean:
-	rm -rf .venv .venv-messages .venv-pipecat node_modules tests/interop/node_modules tests/interop/build build dist \
+	rm -rf .venv .venv-messages .venv-newest .venv-pipecat node_modules tests/interop/node_modules tests/interop/build build dist \
 	  .mypy_cache .ruff_cache .pytest_cache .hypothesis db.sqlite3 db.sqlite3-shm db.sqlite3-wal
 	find voicews project tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,6 +17,47 @@ from tests.server_processes import Server, ServerName, migrate
 
 _running: list[Server] = []
 
+#: Fixtures that start a program: a test that uses one is marked `program`.
+PROGRAM_FIXTURES = frozenset(
+    {
+        "cluster", "daphne_server", "daphne_site", "database_url", "mysite", "phone_server",
+        "phone_servers", "redis", "run_voice", "serve", "server", "servers", "site", "start_site",
+        "uvicorn_site", "wheel",
+    }
+)  # fmt: skip
+_running_test: pytest.Item | None = None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a program."""
+    for item in items:
+        in_directory = item.path.parent.name in {"browser", "interop"}
+        if in_directory or PROGRAM_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("program")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Know which test runs, for `_check_program`."""
+    global _running_test  # noqa: PLW0603 - an audit hook can't be removed, so it asks this
+    _running_test = item
+    try:
+        return (yield)
+    finally:
+        _running_test = None
+
+
+def _check_program(event: str, arguments: tuple[object, ...]) -> None:
+    if event != "subprocess.Popen" or _running_test is None:
+        return
+    if _running_test.get_closest_marker("program") is None:
+        raise RuntimeError(
+            f"{_running_test.nodeid} starts {arguments[0]}: mark it with pytest.mark.program"
+        )
+
+
+sys.addaudithook(_check_program)
+
 # No timed assertions: how long an example takes says something about the machine. The first text
 # on a new one costs seconds, because Hypothesis makes its table of characters then.
 hypothesis_settings.register_profile(

@@ -19,6 +19,8 @@ from tests.calls import hear_echo
 from tests.server_processes import ROOT, Server, free_port, server_environment
 from voicews.telephony import PROVIDERS
 
+pytestmark = pytest.mark.program
+
 
 def settings_with(**environment: str) -> dict[str, Any]:
     """What the demo project's settings are in that environment."""

@@ -17,6 +17,8 @@ from tests.conftest import Serve
 from tests.server_processes import ROOT, free_port, server_environment
 from voicews.bridge import Bridge
 
+pytestmark = pytest.mark.program
+
 TIMEOUT_SECS = 40.0
 
 

@@ -288,6 +288,7 @@ def shared(tmp_path: Path, database: Path) -> str:
     return copy_database(database, tmp_path)
 
 
+@pytest.mark.program
 def test_a_call_of_another_process(
     tmp_path: Path, migrated_database: Path, shared: str, wait_for: WaitFor
 ) -> None:
@@ -336,6 +337,7 @@ def connected_pairs(one: Server, other: Server) -> set[tuple[Any, Any]]:
     return {(a, b) for a, b in ends[0] if (b, a) in ends[1]}
 
 
+@pytest.mark.program
 def test_processes_that_can_not_talk_say_so(
     tmp_path: Path, migrated_database: Path, shared: str, wait_for: WaitFor
 ) -> None:

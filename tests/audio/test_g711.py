@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import warnings
 
 import pytest
@@ -41,7 +40,6 @@ def test_every_value_is_that_of_audioop(convert: object, everything: bytes) -> N
     assert hashlib.sha256(convert(everything)).hexdigest() == DIGESTS[convert]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="audioop is gone")
 def test_the_digests_are_audioops() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -459,6 +459,7 @@ async def test_a_socket_that_is_not_asked_stays_alive(server: Server, name: str)
     assert (await server.ask(name))["sizes"] == [5] * 10 + [4]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("kind", ["uvicorn", "uvloop", "uvloop-tls", "compressing"])
 async def test_the_server_ends(
     kind: str, tmp_path: Path, certificate: tuple[Path, Path], name: str

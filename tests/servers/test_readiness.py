@@ -145,6 +145,7 @@ def own_command(program: str, port: int) -> list[str]:
     }[program]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("program", ["uvicorn", "daphne", "runserver", "runserver with reloader"])
 def test_a_real_server_is_ready_without_a_connection(
     program: str, tmp_path: Path, migrated_database: Path, wait_for: Callable[..., Any]
@@ -184,6 +185,7 @@ def test_a_real_server_is_ready_without_a_connection(
     assert [json.loads(line) for line in report.read_text().splitlines()] == [{"reached": True}]
 
 
+@pytest.mark.program
 def test_other_commands_never_are(migrated_database: Path) -> None:
     program = (
         "import django; django.setup();"

@@ -133,6 +133,7 @@ async def test_there_must_be_a_channel_layer(settings: Any) -> None:
         await started(layer="default")
 
 
+@pytest.mark.program
 async def test_over_redis_which_goes_away_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

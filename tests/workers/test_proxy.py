@@ -514,6 +514,7 @@ async def test_a_lost_link_that_can_t_be_resumed_fails_its_jobs(research: type[R
         assert research.workers[0].active_jobs == {}
 
 
+@pytest.mark.program
 async def test_a_killed_server_fails_its_jobs_and_is_found_again(tmp_path: Path) -> None:
     number = free_port()
     async with Here(number) as here:
@@ -597,6 +598,7 @@ async def remote_process(port: int, directory: Path) -> AsyncIterator[None]:
         await process.wait()
 
 
+@pytest.mark.program
 async def test_two_hosts_and_a_cable_that_is_out_for_five_seconds(tmp_path: Path) -> None:
     number = free_port()
     options: dict[str, Any] = {"max_queued_messages": 50, "reconnect": QUICK}

@@ -118,6 +118,7 @@ def test_a_public_url_that_is_none_is_refused(url: str) -> None:
         create_provider("twilio", url, OPTIONS["twilio"])
 
 
+@pytest.mark.program
 def test_no_django() -> None:
     code = "import sys, voicews.telephony; sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,6 +16,8 @@ from tests.server_processes import ROOT, Server, free_port, server_environment
 from voicews.audio.wav import read_wav, wrap_wav
 from voicews.testing import ProviderApi
 
+pytestmark = pytest.mark.program
+
 
 def voicews_call(
     *arguments: str, directory: Path, **environment: str

@@ -40,7 +40,7 @@ from voicews.frames import (
 from voicews.pipeline import FrameProcessor
 from voicews.serializers import PCMSerializer, ProtobufFrameSerializer
 from voicews.transports import WebsocketServerParams
-from voicews.transports.output import (
+from voicews.transports.track import (
     MAX_QUEUED_BYTES,
     PEER_BUFFER_SECS,
     SILENCE_HOLD_SECS,
@@ -169,7 +169,7 @@ class TestPacing:
 
     @virtual_time
     async def test_a_bot_out_of_control(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("voicews.transports.output.MAX_QUEUED_BYTES", 100_000)
+        monkeypatch.setattr("voicews.transports.track.MAX_QUEUED_BYTES", 100_000)
         call = Call().start()
         for _ in range(5):
             call.say(1)

@@ -1,0 +1,470 @@
+"""What one destination of an output hears: a play queue, paced on media time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from voicews.audio.dtmf import dtmf_tone
+from voicews.audio.pcm import (
+    BYTES_PER_SAMPLE,
+    check_sample_rate,
+    check_whole_frames,
+    mix_channels,
+    scale,
+    silence,
+)
+from voicews.audio.resampling import Resampler
+from voicews.audio.wav import wrap_wav
+from voicews.frames import (
+    DataFrame,
+    Direction,
+    EndFrame,
+    Frame,
+    MarkFrame,
+    OutputAudioRawFrame,
+    OutputDTMFFrame,
+    PlayedFrame,
+)
+from voicews.transports.live_trim import LiveTrim
+from voicews.transports.pacing import Pacer
+from voicews.transports.params import TransportParams
+from voicews.transports.playout import Playout
+from voicews.transports.writer import SocketWriter
+
+if TYPE_CHECKING:
+    from voicews.serializers.base import FrameSerializer
+
+NS_PER_SEC = 1_000_000_000
+
+#: The bot has stopped speaking when nothing followed what it said for so long.
+SPEECH_HOLD_SECS = 0.2
+#: Silence is filled in only after a pause that jitter can't explain, or it would tear speech.
+SILENCE_HOLD_SECS = 0.1
+#: The peer's own buffer: so long after the playhead an interruption may still cut something off.
+PEER_BUFFER_SECS = 0.3
+#: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+#: A key played as a tone, and the silence after it (ms).
+KEY_TONE_MS, KEY_PAUSE_MS = 120, 80
+
+#: An utterance that was not sent to its end: name, duration_ms, ms not sent.
+Unsent = tuple[str, float, float]
+
+
+class TrackOwner(Protocol):
+    """What a track asks of its output transport."""
+
+    def send(self, frame: Frame, *, urgent: bool = True) -> None: ...
+    def push_frame(self, frame: Frame, direction: Direction = ...) -> None: ...
+    def push_error(self, error: str) -> None: ...
+    def press(self, buttons: str) -> bool:
+        """Press keys other than by tones; False if that can't be done."""
+
+    def track_speaking(self, speaking: bool) -> None:
+        """A track has begun or stopped to say something."""
+
+    def track_ended(self, track: OutputTrack) -> None:
+        """A track has played all that was queued before its end."""
+
+
+class OutputTrack:
+    """Audio leaves in chunks, no more than `audio_out_lead_secs` ahead of the moment at which it is
+    heard; what comes in real time leaves at once. While no client is there, everything waits but
+    what is live.
+    """
+
+    def __init__(
+        self,
+        owner: TrackOwner,
+        params: TransportParams,
+        serializer: FrameSerializer,
+        *,
+        packet_size: int | None = None,
+        pads_last_packet: bool = False,
+    ) -> None:
+        self._owner = owner
+        self._params = params
+        self._enabled = params.audio_out_enabled
+        self._reshapes = packet_size is not None or params.audio_out_volume != 1.0
+        self._serializer = serializer
+        self._packet_size = packet_size
+        self._pads_last_packet = pads_last_packet
+        self._writer: SocketWriter | None = None
+        self._queue: deque[Frame] = deque()
+        self._queued_bytes = 0
+        self._head_offset = 0
+        self._rate = params.audio_out_sample_rate or 24000
+        self._channels = params.audio_out_channels
+        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+        self._resampler: Resampler | None = None
+        self._resampler_format = (0, 0)
+        self._known_format = (0, 0)
+        self._packets = bytearray()
+        self._pacer = Pacer(params.audio_out_lead_secs)
+        self._catch_up = LiveTrim()
+        self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
+        self._sent_pts = 0
+        self._speaking = False
+        #: Nothing more is taken; then, whether the end has yet to be played.
+        self._ending = False
+        self._end_frame: EndFrame | None = None
+        self._end_silence: OutputAudioRawFrame | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- from the transport ---------------------------------------------------------------------
+
+    def start(self, sample_rate: int) -> None:
+        """The pipeline runs: audio leaves at `sample_rate` Hz."""
+        self._loop = asyncio.get_running_loop()
+        self._rate = sample_rate
+        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+
+    def connect(self, writer: SocketWriter) -> None:
+        """A client listens: go on with what waits."""
+        self._writer = writer
+        self.pump()
+
+    def disconnect(self, writer: SocketWriter | None) -> None:
+        """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
+        self._writer = None
+        self.stop_timer()
+        now = asyncio.get_running_loop().time()
+        # A peer that took no more has not played what was sent since.
+        until = now if writer is None or writer.stalled_since is None else writer.stalled_since
+        ahead_secs = self._pacer.ahead_secs(until)
+        self._pacer.flush(now)
+        self._push_played(self._playout.lose_peer(self._sent_pts, ahead_secs))
+
+    def acknowledge_mark(self, name: str) -> None:
+        """The client says that it has played up to the mark `name`."""
+        self._push_played(self._playout.acknowledge(name))
+        self._end_if_played()
+
+    def report_playback(self, pts: int, state: str) -> None:
+        """The client says that it has played up to `pts` (ns)."""
+        if self._loop is not None and self._writer is not None:
+            self._push_played(self._playout.report(pts, state, self._sent_pts, self._loop.time()))
+            self._end_if_played()
+
+    def play(self, frame: OutputAudioRawFrame) -> None:
+        """Play audio after what waits. Raises `AudioFormatError` for what can't be converted."""
+        if not self._enabled or self._ending:
+            return
+        if (frame.sample_rate, frame.num_channels) != self._known_format:
+            check_sample_rate(frame.sample_rate)
+            mix_channels(b"", frame.num_channels, self._channels)
+            self._known_format = (frame.sample_rate, frame.num_channels)
+        size = len(frame.audio)
+        if size % (BYTES_PER_SAMPLE * frame.num_channels):
+            check_whole_frames(frame.audio, frame.num_channels)
+        if not size or (frame.live and self._is_too_late(frame)):
+            return
+        if not self._queue and self._writer is not None and size <= self._chunk_bytes(frame):
+            # The steady stream of a real-time source: no need to pass through the queue.
+            assert self._loop is not None
+            now = self._loop.time()
+            if self._pacer.due_at() <= now:
+                self._send_chunk(frame, frame.audio, now)
+                self._schedule()
+                return
+        self._queued_bytes += size
+        if self._queued_bytes > MAX_QUEUED_BYTES:
+            self._queued_bytes -= size
+            self._owner.push_error(f"more than {MAX_QUEUED_BYTES} bytes of audio wait to be played")
+            return
+        self._queue.append(frame)
+        self.pump()
+
+    def put(self, frame: Frame) -> None:
+        """Send a frame that keeps its place among the audio."""
+        self._queue.append(frame)
+        self.pump()
+
+    def drop_queued(self, now: float) -> list[Unsent] | None:
+        """Drop what waits to be played; None if nothing was to be heard, of this or of what was
+        sent: then there is nothing to `cut`.
+        """
+        utterances = self._unsent()
+        audible = bool(
+            self._queued_bytes
+            or utterances
+            or self._speaking
+            or self._playout
+            or self._pacer.playhead + PEER_BUFFER_SECS > now
+        )
+        self._drop_data()
+        return utterances if audible else None
+
+    def cut(self, unsent: list[Unsent], now: float) -> list[PlayedFrame]:
+        """The peer throws away what it has not played; returns the utterances that are over."""
+        cut = self._playout.interrupt(unsent, self._sent_pts, self._pacer.ahead_secs(now), now)
+        # The peer's buffer is empty too: another interruption right now would find nothing.
+        self._pacer.flush(now - PEER_BUFFER_SECS)
+        self.stop_timer()
+        return cut
+
+    def end(self, frame: EndFrame, silence_secs: float) -> None:
+        """Play what waits, then so much silence, and take nothing more."""
+        self._ending = True
+        self._end_frame = frame
+        if self._enabled and silence_secs:
+            pcm = silence(silence_secs, self._rate, self._channels)
+            self._end_silence = OutputAudioRawFrame(pcm, self._rate, self._channels)
+            self._queue.append(self._end_silence)
+            self._queued_bytes += len(pcm)
+        self._queue.append(frame)
+
+    def give_up(self) -> None:
+        """Nothing of what waits will ever be sent."""
+        unsent = self._unsent()
+        self._drop_data()
+        self._queue.clear()
+        self._push_played(self._playout.interrupt(unsent, self._sent_pts, 0.0, 0.0))
+
+    def close(self) -> None:
+        """The call is over."""
+        self.stop_timer()
+        self._ending = True
+        self._end_frame = None
+
+    # --- what waits -----------------------------------------------------------------------------
+
+    def _is_too_late(self, frame: OutputAudioRawFrame) -> bool:
+        if self._writer is None or self._loop is None:
+            return True
+        bytes_per_sec = BYTES_PER_SAMPLE * frame.num_channels * frame.sample_rate
+        queued_secs = (self._queued_bytes - self._head_offset) / bytes_per_sec
+        ahead_secs = self._pacer.ahead_secs(self._loop.time())
+        return self._catch_up.leaves_out(frame, queued_secs + ahead_secs)
+
+    def _unsent(self) -> list[Unsent]:
+        secs = 0.0
+        utterances = []
+        for queued in self._queue:
+            if isinstance(queued, OutputAudioRawFrame):
+                secs += queued.duration_secs
+            elif isinstance(queued, MarkFrame):
+                utterances.append((queued.name, queued.duration_ms, self._unsent_ms(secs)))
+        return utterances
+
+    def _unsent_ms(self, queued_secs: float) -> float:
+        head = self._queue[0]
+        begun = self._head_offset
+        if begun and isinstance(head, OutputAudioRawFrame):
+            queued_secs -= begun / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
+        return queued_secs * 1000
+
+    def _drop_data(self) -> None:
+        self._queue = deque(f for f in self._queue if not isinstance(f, DataFrame))
+        self._queued_bytes = 0
+        self._head_offset = 0
+        self._packets.clear()
+        if self._resampler is not None:
+            self._resampler.reset()
+
+    def _end_if_played(self) -> None:
+        """The end may have waited for what the client has just told."""
+        if self._end_frame is not None:
+            self.pump()
+
+    # --- the play queue -------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what is due."""
+        if self._writer is None or self._loop is None:
+            return
+        now = self._loop.time()
+        pacer = self._pacer
+        # Whoever sees what is pushed here may interrupt, and a write may fail: both change these.
+        while self._queue and self._writer is not None:
+            frame = self._queue[0]
+            if type(frame) is OutputAudioRawFrame:
+                if pacer.due_at() > now:
+                    break
+                self._send_next_chunk(frame, now)
+            elif isinstance(frame, MarkFrame):
+                self._queue.popleft()
+                self._end_utterance(frame, now)
+                self._owner.send(frame, urgent=False)
+            elif isinstance(frame, EndFrame):
+                self._send_last_packet(now)
+                if self._pacer.playhead > now or self._playout or self._end_frame is None:
+                    break
+                self._queue.popleft()
+                self.stop_speaking()
+                self._owner.track_ended(self)
+                return
+            elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
+                self._queue.popleft()
+                self._press(frame.buttons)
+            else:
+                self._queue.popleft()
+                self._owner.send(frame, urgent=False)
+                self._owner.push_frame(frame)
+        self._schedule()
+
+    def _press(self, buttons: str) -> None:
+        if self._owner.press(buttons):
+            return
+        pause = silence(KEY_PAUSE_MS / 1000, self._rate)
+        tones = b"".join(dtmf_tone(one, KEY_TONE_MS, self._rate) + pause for one in buttons)
+        frame = OutputAudioRawFrame(tones, self._rate)
+        self._queue.appendleft(frame)
+        self._queued_bytes += len(tones)
+
+    def _chunk_bytes(self, frame: OutputAudioRawFrame) -> int:
+        per_10_ms = frame.sample_rate // 100 * BYTES_PER_SAMPLE * frame.num_channels
+        return per_10_ms * self._params.audio_out_10ms_chunks
+
+    def _send_next_chunk(self, frame: OutputAudioRawFrame, now: float) -> None:
+        pcm = frame.audio
+        size = self._chunk_bytes(frame)
+        if len(pcm) > size:
+            start = self._head_offset
+            self._head_offset += size
+            if self._head_offset >= len(pcm):
+                self._queue.popleft()
+                self._head_offset = 0
+                self._queued_bytes -= len(pcm)
+            pcm = pcm[start : start + size]
+        else:
+            self._queue.popleft()
+            self._queued_bytes -= len(pcm)
+        self._send_chunk(frame, pcm, now)
+
+    def _send_chunk(self, frame: OutputAudioRawFrame, pcm: bytes, now: float) -> None:
+        """Send a piece of `frame`."""
+        if frame.sample_rate != self._rate or frame.num_channels != self._channels:
+            pcm = self._convert(pcm, frame.sample_rate, frame.num_channels)
+        if self._reshapes:
+            self._send_audio(pcm, now)
+        elif pcm:
+            self._send_packet(pcm, now)
+        if not self._speaking and frame is not self._end_silence:
+            self._speaking = True
+            self._owner.track_speaking(True)
+
+    def _convert(self, pcm: bytes, rate: int, channels: int) -> bytes:
+        if channels != self._channels:
+            pcm = mix_channels(pcm, channels, self._channels)
+        if rate != self._rate:
+            if self._resampler is None or self._resampler_format != (rate, self._channels):
+                self._resampler = Resampler(rate, self._rate, self._channels)
+                self._resampler_format = (rate, self._channels)
+            pcm = self._resampler.process(pcm)
+        return pcm
+
+    def _end_utterance(self, mark: MarkFrame, now: float) -> None:
+        if not self._enabled:
+            self._push_played([PlayedFrame(mark.name, 0.0, interrupted=True)])
+            return
+        if self._resampler is not None:
+            self._send_audio(self._resampler.flush(), now)
+        if self._pads_last_packet:
+            self._send_last_packet(now)
+        self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
+
+    def _send_audio(self, pcm: bytes, now: float) -> None:
+        """Send PCM in the output's format."""
+        if self._params.audio_out_volume != 1.0:
+            pcm = scale(pcm, self._params.audio_out_volume)
+        if self._packet_size is None:
+            if pcm:
+                self._send_packet(pcm, now)
+            return
+        self._packets += pcm
+        size = self._packet_size
+        whole = len(self._packets) - len(self._packets) % size
+        packets = bytes(self._packets[:whole])
+        del self._packets[:whole]
+        for start in range(0, whole, size):
+            self._send_packet(packets[start : start + size], now)
+
+    def _send_last_packet(self, now: float) -> None:
+        if self._packets and self._packet_size is not None:
+            self._send_audio(bytes(self._packet_size - len(self._packets)), now)
+
+    def _send_packet(self, pcm: bytes, now: float) -> None:
+        duration_ns = len(pcm) * NS_PER_SEC // self._bytes_per_sec
+        audio = pcm
+        if self._params.add_wav_header:
+            audio = wrap_wav(pcm, self._rate, self._channels)
+        frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
+        # Counted first: if the write fails, this is lost like all that the peer did not play.
+        self._sent_pts += duration_ns
+        self._pacer.sent(duration_ns / NS_PER_SEC, now)
+        self._owner.send(frame, urgent=False)
+        self._owner.push_frame(frame)
+
+    # --- the clock ------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        """See to it that `_on_timer` comes in time for whatever is due next.
+
+        A timer that rings too early is left alone: it looks again, and that is cheaper than a new
+        timer for each packet of a steady stream.
+        """
+        if self._timer is not None and not self._queue and not self._playout:
+            return
+        due = self._due_at()
+        if due is None or self._loop is None or self._writer is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _due_at(self) -> float | None:
+        times = []
+        playhead = self._pacer.playhead
+        if self._queue:
+            if not isinstance(self._queue[0], EndFrame):
+                times.append(self._pacer.due_at())
+            elif not self._playout:
+                times.append(playhead)
+        else:
+            if self._speaking:
+                times.append(playhead + SPEECH_HOLD_SECS)
+            if self._fills_silence():
+                times.append(playhead + (SILENCE_HOLD_SECS if self._speaking else 0.0))
+        played = self._playout.due_at()
+        if played is not None:
+            times.append(played)
+        return min(times, default=None)
+
+    def _fills_silence(self) -> bool:
+        return self._enabled and self._params.audio_out_auto_silence and not self._ending
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        assert self._loop is not None
+        now = self._loop.time()
+        over = self._playout.completed(now)
+        if not self._queue and self._writer is not None:
+            hold = 0.0 if over and not self._playout else SPEECH_HOLD_SECS
+            if now >= self._pacer.playhead + hold:
+                self.stop_speaking()
+            hold = SILENCE_HOLD_SECS if self._speaking else 0.0
+            if self._fills_silence() and now >= self._pacer.playhead + hold:
+                secs = self._params.audio_out_10ms_chunks / 100
+                self._send_audio(silence(secs, self._rate, self._channels), now)
+        self._push_played(over)
+        self.pump()
+
+    def stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def stop_speaking(self) -> None:
+        if self._speaking:
+            self._speaking = False
+            self._owner.track_speaking(False)
+
+    def _push_played(self, played: list[PlayedFrame]) -> None:
+        for frame in played:
+            self._owner.push_frame(frame, Direction.UPSTREAM)

@@ -66,6 +66,8 @@ class PhoneLine(Protocol):
 
     async def transfer(self, number: str) -> None: ...
 
+    def set_output_variables(self, variables: Mapping[str, str]) -> None: ...
+
 
 class Playback:
     """What `Bot.play` returns: await it to go on when the user has heard it, or was interrupted.
@@ -326,6 +328,16 @@ class Bot(FrameProcessor):
         if self.phone_line is None:
             raise InvalidState("expected a phone call to transfer, found none")
         await self.phone_line.transfer(number)
+
+    def set_output_variables(self, variables: Mapping[str, str]) -> None:
+        """What the flow that a Genesys call goes on in is told when the bot's part ends.
+
+        Those of earlier calls are kept. Raises `InvalidState` if this is no phone call,
+        `CallFailed` if the provider has no such flow, `ValueError` for more than it takes.
+        """
+        if self.phone_line is None:
+            raise InvalidState("expected a phone call with a flow, found none")
+        self.phone_line.set_output_variables(variables)
 
     # --- the machinery --------------------------------------------------------------------------
 

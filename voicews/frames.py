@@ -193,10 +193,12 @@ class CallEndedFrame(SystemFrame):
 class ProtocolRequestFrame(SystemFrame):
     """The peer asks for something that only the protocol is concerned with.
 
-    The transport has the serializer write the answer: it serializes this very frame.
+    The transport has the serializer write the answer: it serializes this very frame. What the bot
+    should know of it is `data`: it gets a `ClientMessageFrame` of the request's name.
     """
 
     request: str
+    data: dict[str, Any] | None = None
 
 
 # --- audio ------------------------------------------------------------------------------------

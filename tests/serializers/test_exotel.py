@@ -21,6 +21,7 @@ from voicews.frames import (
     OutputAudioRawFrame,
 )
 from voicews.serializers.exotel import ExotelSerializer
+from voicews.serializers.telephony import UnusableStart
 
 STREAM, CALL = "MZ1", "c0ffee"
 
@@ -89,12 +90,79 @@ def test_the_start_is_trusted_when_it_says_mulaw() -> None:
 
 
 @pytest.mark.parametrize(
-    "media_format",
-    [{"encoding": "G722"}, {"encoding": "opus"}, {"sample_rate": 1}, {"sample_rate": 10**9}],
+    ("media_format", "rate"),
+    [
+        ({"encoding": "base64", "sample_rate": "8000", "bit_rate": "128kbps"}, 8000),
+        ({"encoding": "base64", "sample_rate": "8000Hz"}, 8000),
+        ({"encoding": "raw/slin", "sample_rate": 8000, "bit_rate": 16}, 8000),
+        ({"encoding": "audio/x-l16", "sample_rate": "16 kHz"}, 16000),
+        ({"encoding": "pcm_s16le", "sample_rate": 24000.0}, 24000),
+        ({"encoding": "LINEAR16", "sample_rate": ""}, 8000),
+        ({"encoding": None, "sample_rate": None, "channels": "mono"}, 8000),
+        ({"encoding": ["slin"], "sample_rate": {"hz": 8000}}, 8000),
+        ("audio/x-raw", 8000),
+        ([], 8000),
+    ],
 )
-def test_a_format_that_we_cannot_take_is_refused(media_format: dict[str, Any]) -> None:
-    with pytest.raises(InvalidMessage):
-        ExotelSerializer().deserialize(start(media_format))
+def test_a_format_that_is_described_in_other_words_is_pcm(media_format: Any, rate: int) -> None:
+    serializer = ExotelSerializer()
+    frame = serializer.deserialize(start(media_format))
+    assert isinstance(frame, CallStartedFrame)
+    assert (frame.encoding, frame.sample_rate, serializer.sample_rate) == ("L16", rate, rate)
+    heard = receive(serializer, "media", media={"payload": "AAE="})
+    assert heard == InputAudioRawFrame(b"\0\1", rate)
+
+
+def test_an_encoding_that_nobody_knows_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    serializer = ExotelSerializer()
+    serializer.deserialize(start({"encoding": "base64", "sample_rate": "8000"}))
+    receive(serializer, "media", media={"payload": "AAE="})
+    assert [record.getMessage() for record in caplog.records] == [
+        "exotel: a stream says 'base64' at '8000', read as L16 at 8000 Hz"
+    ]
+
+
+@pytest.mark.parametrize("names", [("stream_sid", "call_sid"), ("streamSid", "callSid")])
+@pytest.mark.parametrize("beside", [frozenset[int](), {0}, {1}, {0, 1}])
+def test_ids_stand_in_the_start_or_beside_it(names: tuple[str, str], beside: set[int]) -> None:
+    envelope: dict[str, Any] = {"event": "start", "start": {"from": 98765, "to": None}}
+    for index, (name, value) in enumerate(zip(names, (STREAM, CALL), strict=True)):
+        (envelope if index in beside else envelope["start"])[name] = value
+    frame = ExotelSerializer().deserialize(json.dumps(envelope))
+    assert isinstance(frame, CallStartedFrame)
+    assert (frame.stream_id, frame.call_id, frame.from_number) == (STREAM, CALL, "98765")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"call_sid": ""},
+        {"call_sid": "../x"},
+        {"call_sid": 5},
+        {"stream_sid": "another one"},
+        {"stream_sid": "MZ2"},
+        {"media_format": {"encoding": "G722"}},
+        {"media_format": {"encoding": "audio/opus"}},
+        {"media_format": {"encoding": "AMR-WB"}},
+        {"media_format": {"sample_rate": 1}},
+        {"media_format": {"sample_rate": 10**9}},
+    ],
+)
+def test_a_start_that_cannot_become_a_call_is_refused(fields: dict[str, Any]) -> None:
+    serializer = ExotelSerializer()
+    with pytest.raises(UnusableStart):
+        serializer.deserialize(start(**fields))
+    # What follows it is nothing to count, and nothing to hear.
+    assert receive(serializer, "media", media={"payload": "AAE="}) is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"), [("callended", "callended"), (None, ""), ({"reason": 5}, "5"), ([], "")]
+)
+def test_the_end_is_the_end_however_it_is_described(
+    serializer: ExotelSerializer, stop: Any, reason: str
+) -> None:
+    assert receive(serializer, "stop", stop=stop) == CallEndedFrame(CALL, reason)
 
 
 def test_media_dtmf_mark_and_stop(serializer: ExotelSerializer) -> None:

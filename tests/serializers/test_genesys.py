@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from voicews.audio.g711 import decode_ulaw, encode_ulaw
+from voicews.close_codes import CloseCode
 from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.frames import (
     CallEndedFrame,
@@ -27,6 +28,7 @@ from voicews.frames import (
     ProtocolRequestFrame,
 )
 from voicews.serializers.genesys import NULL_UUID, GenesysSerializer, RateLimit
+from voicews.serializers.telephony import UnusableStart
 
 SESSION = "30b0e395-84d3-4570-ac13-9a62d8f514c0"
 CONVERSATION = "090eaa2f-72fa-480a-83e0-8667ff89c0ec"
@@ -140,8 +142,57 @@ def test_a_probe_is_no_call() -> None:
     ],
 )
 def test_an_open_without_the_callers_audio_is_refused(media: Any) -> None:
-    with pytest.raises(InvalidMessage, match="expected an offer"):
-        Peer().send("open", conversationId=CONVERSATION, participant={"id": "p"}, media=media)
+    peer = Peer()
+    with pytest.raises(UnusableStart, match="expected an offer"):
+        peer.send("open", conversationId=CONVERSATION, participant={"id": "p"}, media=media)
+    refusal = peer.receive(CancelFrame("expected another offer", CloseCode.BAD_DATA))
+    assert refusal == {
+        "type": "disconnect",
+        "parameters": {"reason": "error", "info": "expected another offer"},
+    }
+    assert peer.serializer.deserialize(b"\1") is None
+    close = peer.send("close", reason="disconnect")
+    assert close == CallEndedFrame("", "disconnect")
+    assert peer.receive(close) == {"type": "closed", "parameters": {}}
+
+
+def test_what_describes_an_offer_may_be_written_in_other_ways() -> None:
+    peer = Peer()
+    offer = {**EXTERNAL, "format": "pcmu", "rate": "8000"}
+    frame = peer.open([offer], participant=None)
+    assert (frame.encoding, frame.from_number) == ("PCMU", "")
+    # The answer is the offer as it was made.
+    assert peer.receive(frame)["parameters"]["media"] == [offer]
+
+
+def test_languages_are_offered_and_followed() -> None:
+    peer = Peer(supported_languages=["en-US", "de-DE"])
+    frame = peer.open()
+    assert frame.parameters == {"token": "3f9c", "language": "en-US"}
+    assert peer.receive(frame)["parameters"]["supportedLanguages"] == ["en-US", "de-DE"]
+    update = peer.send("update", language="de-DE")
+    assert update == ProtocolRequestFrame("update", {"language": "de-DE"})
+    assert peer.receive(update) == {"type": "updated", "parameters": {}}
+
+
+def test_a_stream_may_begin_paused() -> None:
+    peer = Peer(start_paused=True)
+    frame = peer.open()
+    assert peer.receive(frame)["parameters"]["startPaused"] is True
+    assert peer.serializer.is_paused
+    resume = OutputTransportMessageUrgentFrame({"type": "resume"})
+    assert peer.receive(resume) == {"type": "resume", "parameters": {}}
+    assert peer.send("resumed") is None
+    assert not peer.serializer.is_paused
+
+
+@pytest.mark.parametrize(
+    "goodbye", [EndFrame(), OutputTransportMessageUrgentFrame({"type": "disconnect"})]
+)
+def test_the_goodbye_carries_what_the_flow_is_told(peer: Peer, goodbye: Frame) -> None:
+    peer.serializer.output_variables["intent"] = "billing"
+    parameters = peer.receive(goodbye)["parameters"]
+    assert parameters["outputVariables"] == {"intent": "billing"}
 
 
 def test_the_caller_alone_is_heard_where_both_sides_are_sent() -> None:

@@ -163,6 +163,38 @@ def test_keys_before_the_start_are_refused(wire: Wire) -> None:
         wire.new().deserialize(json.dumps(message))
 
 
+#: What providers say of a call, in shapes that nobody has announced.
+ODD: list[Any] = [None, 5, 5.5, True, [], {}, "", "x" * 5000, ["a"], {"a": 1}]
+IDS = {
+    *("event", "start", "streamSid", "callSid", "stream_id", "call_control_id", "streamId"),
+    *("callId", "stream_sid", "call_sid", "version", "type", "id", "seq", "serverseq"),
+    *("parameters", "conversationId", "media"),
+}
+DESCRIPTIONS = {
+    *("from", "to", "accountSid", "account_sid", "user_id", "accountId", "customParameters"),
+    *("custom_parameters", "mediaFormat", "media_format", "client_state", "extra_headers"),
+    *("content-type", "headers", "participant", "organizationId", "inputVariables", "language"),
+    *("tracks", "sequenceNumber", "sequence_number", "position"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_call_starts_however_oddly_it_is_described(wire: Wire, odd: Any) -> None:
+    def described(message: dict[str, Any]) -> dict[str, Any]:
+        assert set(message) <= IDS | DESCRIPTIONS | {"call_uuid"}
+        kept = {
+            name: described(value) if name in ("start", "parameters") else value
+            for name, value in message.items()
+            if name in IDS | {"call_uuid"}
+        }
+        return dict.fromkeys(DESCRIPTIONS - kept.keys(), odd) | kept
+
+    serializer = wire.new()
+    frame = serializer.deserialize(json.dumps(described(wire.start)))
+    assert isinstance(frame, CallStartedFrame)
+    assert isinstance(serializer.deserialize(text(wire.media)), InputAudioRawFrame)
+
+
 def test_a_second_start_is_refused(wire: Wire) -> None:
     serializer = started(wire)
     message = wire.start | ({"seq": 2} if "seq" in wire.start else {})

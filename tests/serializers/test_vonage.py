@@ -18,6 +18,7 @@ from voicews.frames import (
     MarkPlayedFrame,
     OutputAudioRawFrame,
 )
+from voicews.serializers.telephony import UnusableStart
 from voicews.serializers.vonage import VonageSerializer
 
 CALL = "aaaaaaaa-bbbb-cccc-dddd-0123456789ab"
@@ -73,9 +74,35 @@ def test_a_split_sample_is_refused() -> None:
         started().deserialize(b"\0")
 
 
-@pytest.mark.parametrize("content_type", [None, "", "audio/l16", "audio/l16;rate=44100", 5])
-def test_another_format_is_refused(content_type: object) -> None:
-    with pytest.raises(InvalidMessage, match="expected a content-type"):
+@pytest.mark.parametrize(
+    ("content_type", "rate"),
+    [
+        (None, 24000),
+        ("", 24000),
+        (5, 24000),
+        ("audio/l16", 24000),
+        ("audio/l16;rate=16000;channels=1", 16000),
+        ('Audio/L16; rate = "8000"', 8000),
+        ("audio/l16;rate=44100", 44100),
+        ("audio/l16;rate=fast", 24000),
+        ("audio/x-vonage;rate=8000", 8000),
+    ],
+)
+def test_what_the_content_type_leaves_open_is_what_was_asked_for(
+    content_type: object, rate: int
+) -> None:
+    serializer = VonageSerializer(sample_rate=24000)
+    frame = serializer.deserialize(connected(content_type))
+    assert isinstance(frame, CallStartedFrame)
+    assert (frame.encoding, frame.sample_rate, serializer.sample_rate) == ("L16", rate, rate)
+    assert serializer.packet_bytes == rate // 50 * 2
+
+
+@pytest.mark.parametrize(
+    "content_type", ["audio/opus", "audio/PCMU", "audio/l16;rate=11025", "audio/l16;rate=7"]
+)
+def test_a_format_that_cannot_be_played_is_refused(content_type: str) -> None:
+    with pytest.raises(UnusableStart):
         VonageSerializer().deserialize(connected(content_type))
 
 

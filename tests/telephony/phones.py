@@ -168,8 +168,11 @@ class Phone:
     def start_messages(self) -> list[Any]:
         raise NotImplementedError
 
-    def start(self) -> None:
-        for message in self.start_messages():
+    def start(self, **changes: Any) -> None:
+        """The stream's first messages, with changes to what they say of the call."""
+        *before, start = self.start_messages()
+        start.get("start", start).update(changes)
+        for message in [*before, start]:
             self.send(message)
 
     def send(self, message: Any) -> None:
@@ -580,18 +583,18 @@ class GenesysPhone(Phone):
             }
         )
 
-    def start(self) -> None:
+    def start(self, **changes: Any) -> None:
         nil = "00000000-0000-0000-0000-000000000000"
         media = [{"type": "audio", "format": "PCMU", "channels": ["external"], "rate": 8000}]
         participant = {"id": nil if self.is_probe else str(uuid.uuid4())}
         participant |= {"ani": f"tel:{THEIRS}", "dnis": f"tel:{OURS}"}
-        self.say(
-            "open",
-            organizationId=str(uuid.uuid4()),
-            conversationId=nil if self.is_probe else self.call_id,
-            participant=participant,
-            media=media,
-        )
+        opening: dict[str, Any] = {
+            "organizationId": str(uuid.uuid4()),
+            "conversationId": nil if self.is_probe else self.call_id,
+            "participant": participant,
+            "media": media,
+        }
+        self.say("open", **opening | changes)
 
     def media(self) -> Any:
         return self.packet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,54 @@ def test_the_caller_hangs_up(phone: Make, rows: Rows, provider_api: ProviderApi,
     # The provider has ended the call itself: there is nothing to ask of it.
     assert provider_api.about(call.call_id) == []
     assert session["hang_up"] == ""
+
+
+#: What each provider says in its start of a stream that can't be played.
+UNPLAYABLE: dict[str, dict[str, Any]] = {
+    "twilio": {"mediaFormat": {"encoding": "audio/opus", "sampleRate": 48000}},
+    "telnyx": {"media_format": {"encoding": "AMR-WB", "sample_rate": 16000}},
+    "plivo": {"mediaFormat": {"encoding": "audio/opus", "sampleRate": 48000}},
+    "exotel": {"media_format": {"encoding": "opus", "sample_rate": "8000"}},
+    "vonage": {"content-type": "audio/opus"},
+    "genesys": {"media": [{"type": "audio", "format": "PCMU", "channels": ["internal"]}]},
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_call_that_cannot_be_played_is_ended_as_the_provider_does_it(
+    phone: Make, rows: Rows, provider_api: ProviderApi, name: str
+) -> None:
+    call = phone(name)
+    call.open(call.ring())
+    call.start(**UNPLAYABLE[name])
+    call.listen(5.0)
+    assert call.close_code == 1007
+    assert not call.heard
+    if isinstance(call, GenesysPhone):
+        # No session: nothing of a call has begun.
+        assert [message["type"] for message in call.messages] == ["disconnect", "closed"]
+        assert call.messages[0]["parameters"]["reason"] == "error"
+        return
+    session = rows.ended(call.call_id)
+    assert session["close_code"] == 1007
+    assert "expected" in session["end_reason"]
+    if name != "exotel":
+        rows.hung_up(call.call_id)
+        assert len(provider_api.about(call.call_id)) == 1
+
+
+@pytest.mark.parametrize("name", ["telnyx", "genesys"])
+def test_a_call_that_says_nothing_of_itself_is_ended(
+    phone: Make, rows: Rows, provider_api: ProviderApi, name: str
+) -> None:
+    call = phone(name)
+    call.open(call.ring())
+    for _ in range(3):
+        call.send("no JSON")
+    assert call.wait_closed() == 1007
+    if name == "telnyx":
+        rows.hung_up(call.call_id)
+        assert len(provider_api.about(call.call_id)) == 1
 
 
 @pytest.mark.parametrize("name", ["twilio", "plivo"])

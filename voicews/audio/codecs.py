@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,22 +17,24 @@ from voicews.exceptions import AudioFormatError, ConfigurationError
 
 ByteOrder = Literal["little", "big"]
 
-#: The names that encodings go by, in lower case, to the names of RFC 3551.
+#: The words that encodings go by to the names of RFC 3551. Of several words in one name, the first
+#: here counts: `pcm_mulaw` is mu-law.
 _NAMES: Final = {
-    "pcmu": "PCMU",
-    "mulaw": "PCMU",
-    "ulaw": "PCMU",
-    "x-mulaw": "PCMU",
-    "pcma": "PCMA",
-    "alaw": "PCMA",
-    "x-alaw": "PCMA",
-    "l16": "L16",
-    "x-l16": "L16",
-    "x-raw": "L16",
-    "raw": "L16",
-    "pcm": "L16",
+    **dict.fromkeys(["pcmu", "mulaw", "ulaw", "g711u", "g711mu"], "PCMU"),
+    **dict.fromkeys(["pcma", "alaw", "g711a"], "PCMA"),
     "g722": "G722",
+    **dict.fromkeys(["l16", "linear16", "lin16", "slin", "slin16", "s16le", "s16"], "L16"),
+    **dict.fromkeys(["linear", "raw", "pcm", "pcm16", "lpcm"], "L16"),
 }
+#: Words of encodings that voicews can't decode.
+_UNPLAYABLE: Final = frozenset(
+    (
+        *("opus", "amr", "amrwb", "evs", "g723", "g726", "g729", "gsm", "ilbc", "speex", "silk"),
+        *("aac", "mp3", "mpeg", "ogg", "vorbis", "webm", "flac", "mp4", "f32le", "float32"),
+    )
+)
+_WORDS = re.compile("[a-z0-9]+")
+_EXPECTED: Final = "PCMU, PCMA, L16 or G722"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +51,23 @@ class Codec:
     decode: Callable[[bytes], bytes]
 
 
-def codec_name(encoding: str) -> str:
+def find_codec_name(encoding: str) -> str | None:
     """PCMU, PCMA, L16 or G722 for what a provider calls it, such as `audio/x-mulaw`.
 
-    Raises `AudioFormatError` for any other encoding.
+    None for a name that nobody knows. Raises `AudioFormatError` for an encoding that is known and
+    that we can't decode, such as Opus.
     """
-    name = _NAMES.get(encoding.lower().removeprefix("audio/"))
+    words = set(_WORDS.findall(encoding.partition(";")[0].lower().replace("-law", "law")))
+    if words & _UNPLAYABLE:
+        raise AudioFormatError(f"encoding: expected {_EXPECTED}, found one that can't be decoded")
+    return next((name for word, name in _NAMES.items() if word in words), None)
+
+
+def codec_name(encoding: str) -> str:
+    """The same; raises `AudioFormatError` also for a name that nobody knows."""
+    name = find_codec_name(encoding)
     if name is None:
-        raise AudioFormatError("encoding: expected PCMU, PCMA, L16 or G722, found another one")
+        raise AudioFormatError(f"encoding: expected {_EXPECTED}, found another one")
     return name
 
 

@@ -12,37 +12,17 @@ import msgspec
 from voicews.audio.codecs import get_codec
 from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.frames import CallStartedFrame, Frame, InterruptionFrame, MarkFrame
-from voicews.serializers.json_streams import JSONStreamSerializer, StreamMessage
-from voicews.serializers.telephony import check_id, clip, read_codec, read_parameters, to_json
+from voicews.serializers.json_streams import JSONStreamSerializer, StartMessage, StreamMessage
+from voicews.serializers.telephony import read_codec, read_parameters, to_json
 
 #: Audio that is no multiple of this (bytes of PCM) is heard with clicks.
 CHUNK_STEP = 320
 MAX_CHUNK = 100_000
 
 
-class _MediaFormat(msgspec.Struct):
-    encoding: str = "audio/x-raw"
-    sample_rate: int = 8000
-
-
-class _Start(msgspec.Struct):
-    call_sid: str
-    stream_sid: str
-    account_sid: str | None = None
-    from_: str | int | None = msgspec.field(name="from", default=None)
-    to: str | int | None = None
-    custom_parameters: Any = None
-    media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
-
-
-class _Stop(msgspec.Struct):
-    reason: str | None = None
-
-
 class _Message(StreamMessage, gc=False):
     stream_id: str = msgspec.field(name="stream_sid", default="")
-    start: _Start | None = None
-    stop: _Stop | None = None
+    stop: Any = None
 
 
 class ExotelSerializer(JSONStreamSerializer[_Message]):
@@ -79,23 +59,23 @@ class ExotelSerializer(JSONStreamSerializer[_Message]):
 
     def _deserialize_event(self, message: _Message) -> Frame | None:
         if message.event == "stop":
-            return self._end((message.stop and message.stop.reason) or "")
+            stop = message.stop
+            return self._end(stop.get("reason") if isinstance(stop, dict) else stop)
         return super()._deserialize_event(message)
 
-    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
-        wire = start.media_format
-        codec = read_codec(wire.encoding, wire.sample_rate)
+    def _start_stream(self, start: StartMessage) -> CallStartedFrame:
+        codec = read_codec(self.provider, *start.media_format(), default=self._codec)
         if codec.name == "G722":
             raise InvalidMessage("expected PCM or G.711, found G.722")
-        stream_sid = check_id(start.stream_sid, "stream_sid")
+        stream_sid = start.id("stream_sid", "streamSid")
         frame = CallStartedFrame(
             provider=self.provider,
-            call_id=check_id(start.call_sid, "call_sid"),
+            call_id=start.id("call_sid", "callSid"),
             stream_id=stream_sid,
-            account_id=clip(start.account_sid or ""),
-            from_number=clip(str(start.from_ or "")),
-            to_number=clip(str(start.to or "")),
-            parameters=read_parameters(start.custom_parameters),
+            account_id=start.text("account_sid", "accountSid"),
+            from_number=start.text("from"),
+            to_number=start.text("to"),
+            parameters=read_parameters(start.get("custom_parameters", "customParameters")),
             encoding=codec.name,
             sample_rate=codec.sample_rate,
         )

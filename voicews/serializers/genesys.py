@@ -7,7 +7,7 @@ pages of developer.genesys.cloud.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +40,7 @@ from voicews.serializers.telephony import (
     clip,
     decode_audio,
     decode_dtmf,
+    describe,
     parse_json,
     read_parameters,
     to_json,
@@ -69,7 +70,7 @@ _DISCONNECT_REASONS: dict[int, str] = {
 
 
 class _Message(msgspec.Struct):
-    version: str
+    version: str | int
     type: str
     id: str
     seq: int
@@ -107,7 +108,13 @@ class GenesysSerializer(TelephonySerializer):
     Genesys wants answers: the transport has them written by serializing what it was given, the
     `CallStartedFrame` to accept the call, `ProtocolRequestFrame` and `CallEndedFrame`, and a
     `PongFrame` for a `PingFrame`. An `EndFrame` or `CancelFrame` says goodbye before the close.
-    Text messages are numbered as they are serialized, so they must leave in that order.
+    Text messages are numbered as they are serialized, so they must leave in that order. The goodbye
+    carries `output_variables` to the flow.
+
+    `supported_languages` (such as `en-US`) are told to Genesys, which may then change the language
+    in a call: the bot gets the one that it begins with as the parameter `language`, and a message
+    `update` for each change. With `start_paused` Genesys sends nothing of the caller until the
+    application sends `{"type": "resume"}`.
 
     `packet_secs` is the length of a binary message: Genesys takes 5 a second. Audio beyond that
     is held back and leaves with the next message, or with the mark that ends the utterance.
@@ -116,18 +123,25 @@ class GenesysSerializer(TelephonySerializer):
 
     provider = "genesys"
     answers_goodbye = True
+    takes_output_variables = True
     sample_rate = SAMPLE_RATE
     acknowledges_marks = False
 
     def __init__(
-        self, *, packet_secs: float = 0.25, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        packet_secs: float = 0.25,
+        supported_languages: Sequence[str] = (),
+        start_paused: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         if not 1 / BINARY_MESSAGES_PER_SEC <= packet_secs <= 3.0:
             raise ConfigurationError(f"packet_secs: expected 0.2 to 3, found {packet_secs}")
         self.packet_bytes = round(SAMPLE_RATE * packet_secs) * 2
-        #: Whether Genesys has stopped to send the caller's audio.
-        self.is_paused = False
+        #: Whether Genesys sends nothing of the caller's audio.
+        self.is_paused = start_paused
+        self._supported_languages = list(supported_languages)
         self._codec = get_codec("PCMU", SAMPLE_RATE)
         self._media: dict[str, Any] = {}
         self._num_channels = 1
@@ -159,7 +173,7 @@ class GenesysSerializer(TelephonySerializer):
         if isinstance(frame, ProtocolRequestFrame) and frame.request == "update":
             return self._text("updated")
         if isinstance(frame, CallStartedFrame):
-            return self._text("opened", {"startPaused": False, "media": [self._media]})
+            return self._opened()
         if isinstance(frame, EndFrame | CancelFrame):
             return self._disconnect(frame)
         if isinstance(frame, OutputTransportMessageUrgentFrame):
@@ -170,7 +184,15 @@ class GenesysSerializer(TelephonySerializer):
         if isinstance(frame, CallEndedFrame) and self._has_closed:
             self._has_closed = False
             return self._text("closed")
+        if self.state is StreamState.REFUSED and isinstance(frame, EndFrame | CancelFrame):
+            return self._disconnect(frame)
         return None
+
+    def _opened(self) -> str:
+        parameters: dict[str, Any] = {"startPaused": self.is_paused, "media": [self._media]}
+        if self._supported_languages:
+            parameters["supportedLanguages"] = self._supported_languages
+        return self._text("opened", parameters)
 
     def _serialize_audio(self, audio: bytes) -> bytes | None:
         if self._rate_limit.take(self._clock()):
@@ -194,15 +216,20 @@ class GenesysSerializer(TelephonySerializer):
         parameters: dict[str, Any] = {"reason": reason}
         if frame.reason:
             parameters["info"] = frame.reason
+        if self.output_variables:
+            parameters["outputVariables"] = dict(self.output_variables)
         return self._text("disconnect", parameters)
 
     def _application_message(self, message: dict[str, Any]) -> str | None:
         kind = message.get("type")
         if kind not in _APPLICATION_TYPES:
             return None
+        parameters = message.get("parameters") or {}
         if kind == "disconnect":
             self._says_goodbye = False
-        return self._text(str(kind), message.get("parameters") or {})
+            if self.output_variables:
+                parameters = {"outputVariables": dict(self.output_variables), **parameters}
+        return self._text(str(kind), parameters)
 
     def _text(self, kind: str, parameters: dict[str, Any] | None = None) -> str:
         self._seq += 1
@@ -226,13 +253,21 @@ class GenesysSerializer(TelephonySerializer):
         self._check_envelope(message)
         kind = message.type
         if kind == "open":
-            return self._open(message)
+            self._check_first_start()
+            try:
+                return self._open(message)
+            except InvalidMessage as error:
+                raise self._refuse(error) from None
         if kind not in _REQUEST_TYPES:
             self.unknown_events += kind not in _REPORT_TYPES
             return None
-        if not self._accepts(message.id):
-            return None
-        return self._deserialize_request(kind, message)
+        if self._accepts(message.id):
+            return self._deserialize_request(kind, message)
+        # The answer to our refusal.
+        return self._close(message) if self._is_close_of_refused(message) else None
+
+    def _is_close_of_refused(self, message: _Message) -> bool:
+        return self.state is StreamState.REFUSED and message.type == "close"
 
     def _deserialize_audio(self, data: bytes) -> InputAudioRawFrame | None:
         if not self._accepts():
@@ -244,7 +279,7 @@ class GenesysSerializer(TelephonySerializer):
         return frame
 
     def _check_envelope(self, message: _Message) -> None:
-        if message.version != "2":
+        if str(message.version) != "2":
             raise InvalidMessage("expected version 2 of the AudioHook protocol")
         if message.seq != self._client_seq + 1:
             raise InvalidMessage(f"expected seq {self._client_seq + 1}, found {message.seq}")
@@ -257,12 +292,13 @@ class GenesysSerializer(TelephonySerializer):
         if kind == "ping":
             return PingFrame(str(message.seq))
         if kind == "update":
-            return ProtocolRequestFrame("update")
+            language = parameters.get("language")
+            is_told = bool(self._supported_languages) and isinstance(language, str)
+            return ProtocolRequestFrame("update", {"language": language} if is_told else None)
         if kind == "dtmf":
             return decode_dtmf(str(parameters.get("digit")))
         if kind == "close":
-            self._has_closed = True
-            return self._end(str(parameters.get("reason", "")))
+            return self._close(message)
         if kind == "error":
             code = parameters.get("code")
             return ErrorFrame(
@@ -272,23 +308,31 @@ class GenesysSerializer(TelephonySerializer):
         self.is_paused = kind == "paused"
         return None
 
+    def _close(self, message: _Message) -> CallEndedFrame:
+        self._has_closed = True
+        return self._end(message.parameters.get("reason"))
+
     def _open(self, message: _Message) -> CallStartedFrame:
         parameters = message.parameters
         participant = parameters.get("participant")
         if not isinstance(participant, dict):
-            raise InvalidMessage("expected an object `participant` in `open`")
-        session_id = check_id(message.id, "id")
-        conversation_id = check_id(str(parameters.get("conversationId")), "conversationId")
+            participant = {}
+        # First, for a refusal carries it.
+        self._stream_id = session_id = check_id(message.id, "id")
+        conversation_id = check_id(_text_of(parameters.get("conversationId")), "conversationId")
         media = _choose_media(parameters.get("media"))
+        variables = read_parameters(parameters.get("inputVariables"))
+        if self._supported_languages and isinstance(parameters.get("language"), str):
+            variables.setdefault("language", clip(parameters["language"]))
         frame = CallStartedFrame(
             provider=self.provider,
             call_id=conversation_id,
             stream_id=session_id,
-            account_id=clip(str(parameters.get("organizationId", ""))),
+            account_id=describe(parameters.get("organizationId")),
             from_number=_number(participant.get("ani")),
             to_number=_number(participant.get("dnis")),
-            parameters=read_parameters(parameters.get("inputVariables")),
-            encoding=media["format"],
+            parameters=variables,
+            encoding=media["format"].upper(),
             sample_rate=SAMPLE_RATE,
             is_probe=conversation_id == NULL_UUID and participant.get("id") == NULL_UUID,
         )
@@ -305,7 +349,9 @@ def _choose_media(offers: object) -> dict[str, Any]:
     usable = [offer for offer in offers if _is_usable(offer)] if isinstance(offers, list) else []
     if not usable:
         raise InvalidMessage("expected an offer of PCMU or L16, 8000 Hz, with the external channel")
-    offer = min(usable, key=lambda offer: (len(offer["channels"]), offer["format"] != "PCMU"))
+    offer = min(
+        usable, key=lambda offer: (len(offer["channels"]), offer["format"].upper() != "PCMU")
+    )
     return {name: offer[name] for name in ("type", "format", "channels", "rate")}
 
 
@@ -313,8 +359,8 @@ def _is_usable(offer: object) -> bool:
     return (
         isinstance(offer, dict)
         and offer.get("type") == "audio"
-        and offer.get("format") in ("PCMU", "L16")
-        and offer.get("rate") == SAMPLE_RATE
+        and _text_of(offer.get("format")).upper() in ("PCMU", "L16")
+        and offer.get("rate") in (SAMPLE_RATE, str(SAMPLE_RATE))
         and offer.get("channels")
         in (["external"], ["external", "internal"], ["internal", "external"])
     )
@@ -322,4 +368,8 @@ def _is_usable(offer: object) -> bool:
 
 def _number(value: object) -> str:
     """A number as it is in `ani` and `dnis`: bare, or as a `tel:` URI."""
-    return clip(value.removeprefix("tel:")) if isinstance(value, str) else ""
+    return describe(value).removeprefix("tel:")
+
+
+def _text_of(value: object) -> str:
+    return value if isinstance(value, str) else ""

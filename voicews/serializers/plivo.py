@@ -22,11 +22,14 @@ from voicews.frames import (
     MarkPlayedFrame,
     OutputDTMFFrame,
 )
-from voicews.serializers.json_streams import EVENTS, JSONStreamSerializer, StreamMessage
+from voicews.serializers.json_streams import (
+    EVENTS,
+    JSONStreamSerializer,
+    StartMessage,
+    StreamMessage,
+)
 from voicews.serializers.telephony import (
     check_buttons,
-    check_id,
-    clip,
     read_codec,
     read_parameters,
     to_json,
@@ -35,30 +38,17 @@ from voicews.serializers.telephony import (
 _SEPARATORS = re.compile("[;,]")
 
 
-class _MediaFormat(msgspec.Struct, rename="camel"):
-    encoding: str = "audio/x-mulaw"
-    sample_rate: int = 8000
-
-
-class _Start(msgspec.Struct, rename="camel"):
-    call_id: str
-    stream_id: str
-    account_id: str = ""
-    media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
-
-
 class _Message(StreamMessage, gc=False):
     stream_id: str = msgspec.field(name="streamId", default="")
-    start: _Start | None = None
     name: str = ""
-    extra_headers: Any = None
 
 
 class PlivoSerializer(JSONStreamSerializer[_Message]):
     """JSON in text messages; mu-law of 8000 Hz or L16 of 8000 or 16000 Hz in base64.
 
     Both ways are in the codec that the start message names, which is the `contentType` of our
-    answer. The documents name no event for the end: the socket is closed.
+    answer: `content_type` is what that was. The documents name no event for the end: the socket is
+    closed.
     """
 
     provider = "plivo"
@@ -67,10 +57,11 @@ class PlivoSerializer(JSONStreamSerializer[_Message]):
     _decoder = msgspec.json.Decoder(_Message, strict=False)
     _events = EVENTS | {"playedStream", "clearedAudio", "error", "playFailed"}
 
-    def __init__(self) -> None:
+    def __init__(self, *, content_type: str = "audio/x-mulaw;rate=8000") -> None:
         super().__init__()
-        self._codec = get_codec("PCMU", 8000)
-        self.sample_rate = 8000
+        encoding, _, rate = content_type.partition(";rate=")
+        self._codec = get_codec(encoding, int(rate))
+        self.sample_rate = self._codec.sample_rate
 
     def _serialize_event(self, frame: Frame) -> str | None:
         if isinstance(frame, MarkFrame):
@@ -91,18 +82,16 @@ class PlivoSerializer(JSONStreamSerializer[_Message]):
             return ErrorFrame(f"Plivo reports {message.event}", processor=self.provider)
         return super()._deserialize_event(message)
 
-    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
-        wire = start.media_format
-        codec = read_codec(wire.encoding, wire.sample_rate)
+    def _start_stream(self, start: StartMessage) -> CallStartedFrame:
+        codec = read_codec(self.provider, *start.media_format(), default=self._codec)
         if codec.name not in ("PCMU", "L16") or codec.sample_rate not in (8000, 16000):
             raise InvalidMessage("expected mu-law of 8000 Hz or L16 of 8000 or 16000 Hz")
-        parameters = _read_extra_headers(message.extra_headers)
-        stream_id = check_id(start.stream_id, "streamId")
+        parameters = _read_extra_headers(start.get("extra_headers", "extraHeaders"))
         frame = CallStartedFrame(
             provider=self.provider,
-            call_id=check_id(start.call_id, "callId"),
-            stream_id=stream_id,
-            account_id=clip(start.account_id),
+            call_id=start.id("callId"),
+            stream_id=start.id("streamId"),
+            account_id=start.text("accountId"),
             from_number=parameters.get("from", ""),
             to_number=parameters.get("to", ""),
             parameters=parameters,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
-from voicews.audio.codecs import ByteOrder, Codec, get_codec
+from voicews.audio.codecs import ByteOrder, Codec, find_codec_name, get_codec
 from voicews.audio.pcm import check_sample_rate
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
@@ -22,6 +23,8 @@ from voicews.frames import (
 )
 from voicews.serializers.base import FrameSerializer
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 DTMF_BUTTONS: Final = frozenset("0123456789*#ABCD")
@@ -30,6 +33,14 @@ MAX_PARAMETERS: Final = 64
 MAX_TEXT_LENGTH: Final = 1024
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=+@~-]{0,255}")
+_RATE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*(k?)\s*(?:hz)?\s*", re.IGNORECASE)
+
+
+class UnusableStart(InvalidMessage):
+    """A start of a stream that can't become a call: without its ids, or in a format that we lack.
+
+    The socket is of no use after it; the provider is to be told.
+    """
 
 
 class StreamState(enum.Enum):
@@ -37,6 +48,8 @@ class StreamState(enum.Enum):
 
     WAITING = enum.auto()
     STARTED = enum.auto()
+    #: Its start was not one that we can use; the provider has yet to take our refusal.
+    REFUSED = enum.auto()
     ENDED = enum.auto()
 
 
@@ -56,6 +69,8 @@ class TelephonySerializer(FrameSerializer):
     sends_dtmf = False
     #: Whether the peer answers our goodbye, which is to be waited for before the close.
     answers_goodbye: ClassVar[bool] = False
+    #: Whether the goodbye carries `output_variables` for the flow that the call goes on in.
+    takes_output_variables: ClassVar[bool] = False
 
     #: The size (bytes of PCM) that each `OutputAudioRawFrame` must have; None: any.
     packet_bytes: int | None = None
@@ -71,22 +86,29 @@ class TelephonySerializer(FrameSerializer):
         self.call: CallStartedFrame | None = None
         #: Messages that this version doesn't know.
         self.unknown_events = 0
+        self.output_variables: dict[str, str] = {}
         self._stream_id = ""
 
     # --- life cycle -----------------------------------------------------------------------------
 
-    def _start(self, frame: CallStartedFrame) -> CallStartedFrame:
+    def _check_first_start(self) -> None:
         if self.state is not StreamState.WAITING:
             raise InvalidMessage("expected one start of the stream, found another one")
+
+    def _start(self, frame: CallStartedFrame) -> CallStartedFrame:
         self.state = StreamState.STARTED
         self.call = frame
         self._stream_id = frame.stream_id
         return frame
 
-    def _end(self, reason: str = "") -> CallEndedFrame:
-        assert self.call is not None
+    def _refuse(self, error: InvalidMessage) -> UnusableStart:
+        """What to raise for a start that can't be used."""
+        self.state = StreamState.REFUSED
+        return UnusableStart(str(error))
+
+    def _end(self, reason: object = "") -> CallEndedFrame:
         self.state = StreamState.ENDED
-        return CallEndedFrame(self.call.call_id, clip(reason))
+        return CallEndedFrame(self.call.call_id if self.call else "", describe(reason))
 
     def _accepts(self, stream_id: str = "") -> bool:
         """Whether a message of this stream counts: not after the end.
@@ -95,9 +117,11 @@ class TelephonySerializer(FrameSerializer):
         """
         if self.state is StreamState.WAITING:
             raise InvalidMessage("expected the start of the stream first")
+        if self.state is not StreamState.STARTED:
+            return False
         if stream_id and stream_id != self._stream_id:
             raise InvalidMessage("expected the id of the stream that has started, found another")
-        return self.state is StreamState.STARTED
+        return True
 
     # --- audio ----------------------------------------------------------------------------------
 
@@ -123,13 +147,45 @@ def parse_json(decoder: msgspec.json.Decoder[T], data: str | bytes) -> T:
         raise InvalidMessage(f"expected JSON in {len(data)} characters of text") from None
 
 
-def read_codec(encoding: str, sample_rate: int, byte_order: ByteOrder = "little") -> Codec:
-    """The codec that a peer names; raises `InvalidMessage` for one that we can't take."""
+def read_codec(
+    provider: str,
+    encoding: object,
+    sample_rate: object,
+    *,
+    default: Codec,
+    byte_order: ByteOrder = "little",
+) -> Codec:
+    """The codec that a peer describes, as far as it does: `default` has what it leaves open.
+
+    A name or a rate that nobody knows is taken for the default's, with a line in the log. Raises
+    `InvalidMessage` for a format that is known and that we can't play.
+    """
     try:
-        check_sample_rate(sample_rate)
-        return get_codec(encoding, sample_rate, byte_order)
+        name = find_codec_name(encoding) if isinstance(encoding, str) else None
+        rate = _read_sample_rate(sample_rate)
+        if (name is None and encoding is not None) or (rate is None and sample_rate is not None):
+            logger.warning(
+                "%s: a stream says %.40r at %.20r, read as %s at %d Hz",
+                provider,
+                encoding,
+                sample_rate,
+                name or default.name,
+                rate or default.sample_rate,
+            )
+        if rate is None:
+            rate = default.sample_rate
+        check_sample_rate(rate)
+        return get_codec(name or default.name, rate, byte_order)
     except AudioFormatError as error:
         raise InvalidMessage(str(error)) from None
+
+
+def _read_sample_rate(value: object) -> int | None:
+    """Hz, from 8000, "8000", "8000Hz", "8 kHz"; None for what says nothing."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _RATE.fullmatch(str(value)) if isinstance(value, float | str) else None
+    return round(float(match[1]) * (1000 if match[2] else 1)) if match else None
 
 
 def decode_audio(codec: Codec, payload: bytes) -> InputAudioRawFrame:
@@ -182,6 +238,11 @@ def read_parameters(values: object) -> dict[str, str]:
 def clip(text: str) -> str:
     """No more of a peer's text than a log line or a database column takes."""
     return text[:MAX_TEXT_LENGTH]
+
+
+def describe(value: object) -> str:
+    """A peer's text or number; empty for anything else."""
+    return clip(str(value)) if isinstance(value, str | int) else ""
 
 
 def to_json(message: Mapping[str, Any]) -> str:

@@ -12,12 +12,17 @@ import msgspec
 
 from voicews.audio.codecs import ByteOrder, get_codec
 from voicews.frames import CallStartedFrame, ErrorFrame, Frame, InterruptionFrame, MarkFrame
-from voicews.serializers.json_streams import EVENTS, JSONStreamSerializer, Media, StreamMessage
+from voicews.serializers.json_streams import (
+    EVENTS,
+    JSONStreamSerializer,
+    Media,
+    StartMessage,
+    StreamMessage,
+)
 from voicews.serializers.reordering import ReorderWindow
 from voicews.serializers.telephony import (
-    check_id,
-    clip,
     decode_audio,
+    describe,
     parse_json,
     read_codec,
     read_parameters,
@@ -32,32 +37,11 @@ class _Media(Media, gc=False):
     chunk: int | None = None
 
 
-class _MediaFormat(msgspec.Struct):
-    encoding: str = "PCMU"
-    sample_rate: int = 8000
-
-
-class _Start(msgspec.Struct):
-    call_control_id: str
-    user_id: str | None = None
-    from_: str | None = msgspec.field(name="from", default=None)
-    to: str | None = None
-    client_state: str | None = None
-    media_format: _MediaFormat = msgspec.field(default_factory=_MediaFormat)
-    custom_parameters: Any = None
-    camel_parameters: Any = msgspec.field(name="customParameters", default=None)
-
-
-class _Error(msgspec.Struct):
-    code: int = 0
-
-
 class _Message(StreamMessage, gc=False):
     media: _Media | None = None
-    start: _Start | None = None
     # The guide has the one, the older reference the other.
-    payload: _Error | None = None
-    error: _Error | None = None
+    payload: Any = None
+    error: Any = None
 
 
 _state_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -105,8 +89,8 @@ class TelnyxSerializer(JSONStreamSerializer[_Message]):
         message = parse_json(self._decoder, data)
         media = message.media
         if message.event != "media" or media is None:
-            return self._deserialize_message(message)
-        if not self._accepts(message.stream_id) or media.track != "inbound":
+            return self._deserialize_message(message, data)
+        if not self._accepts(message.stream_id) or not media.is_inbound:
             return None
         payload = media.payload
         if media.chunk is not None:
@@ -117,23 +101,28 @@ class TelnyxSerializer(JSONStreamSerializer[_Message]):
 
     def _deserialize_event(self, message: _Message) -> Frame | None:
         if message.event == "error":
-            code = (message.payload or message.error or _Error()).code
-            return ErrorFrame(f"Telnyx reports error {code}", processor=self.provider)
+            found = message.payload or message.error
+            code = describe(found.get("code")) if isinstance(found, dict) else ""
+            return ErrorFrame(f"Telnyx reports error {code[:40]}", processor=self.provider)
         return super()._deserialize_event(message)
 
-    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
-        wire = start.media_format
-        codec = read_codec(wire.encoding, wire.sample_rate, self._l16_byte_order)
+    def _start_stream(self, start: StartMessage) -> CallStartedFrame:
+        codec = read_codec(
+            self.provider,
+            *start.media_format(),
+            default=self._receive_codec,
+            byte_order=self._l16_byte_order,
+        )
         frame = CallStartedFrame(
             provider=self.provider,
-            call_id=check_id(start.call_control_id, "call_control_id"),
-            stream_id=check_id(message.stream_id, "stream_id"),
-            account_id=clip(start.user_id or ""),
-            from_number=clip(start.from_ or ""),
-            to_number=clip(start.to or ""),
-            parameters=_read_client_state(start.client_state)
-            | read_parameters(start.custom_parameters)
-            | read_parameters(start.camel_parameters),
+            call_id=start.id("call_control_id"),
+            stream_id=start.id("stream_id"),
+            account_id=start.text("user_id"),
+            from_number=start.text("from"),
+            to_number=start.text("to"),
+            parameters=_read_client_state(start.text("client_state"))
+            | read_parameters(start.get("custom_parameters"))
+            | read_parameters(start.get("customParameters")),
             encoding=codec.name,
             sample_rate=codec.sample_rate,
         )
@@ -142,9 +131,9 @@ class TelnyxSerializer(JSONStreamSerializer[_Message]):
         return frame
 
 
-def _read_client_state(client_state: str | None) -> dict[str, str]:
+def _read_client_state(client_state: str) -> dict[str, str]:
     """What our own commands put there: a JSON object. Anything else is the project's."""
     try:
-        return read_parameters(_state_decoder.decode(b64decode(client_state or "", validate=True)))
+        return read_parameters(_state_decoder.decode(b64decode(client_state, validate=True)))
     except (ValueError, RecursionError):
         return {}

@@ -5,28 +5,19 @@ Source: twilio.com/docs/voice/media-streams/websocket-messages.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from voicews.audio.codecs import get_codec
+from voicews.exceptions import InvalidMessage
 from voicews.frames import CallStartedFrame, Frame, InterruptionFrame, MarkFrame
-from voicews.serializers.json_streams import JSONStreamSerializer, StreamMessage
-from voicews.serializers.telephony import check_id, clip, read_parameters, to_json
+from voicews.serializers.json_streams import JSONStreamSerializer, StartMessage, StreamMessage
+from voicews.serializers.telephony import read_codec, read_parameters, to_json
 
 _PCMU = get_codec("PCMU", 8000)
 
 
-class _Start(msgspec.Struct, rename="camel"):
-    call_sid: str
-    stream_sid: str
-    account_sid: str = ""
-    custom_parameters: Any = None
-
-
 class _Message(StreamMessage, gc=False):
     stream_id: str = msgspec.field(name="streamSid", default="")
-    start: _Start | None = None
 
 
 class TwilioSerializer(JSONStreamSerializer[_Message]):
@@ -46,14 +37,16 @@ class TwilioSerializer(JSONStreamSerializer[_Message]):
             return to_json({"event": "clear", "streamSid": self._stream_id})
         return None
 
-    def _start_stream(self, start: _Start, message: _Message) -> CallStartedFrame:
-        stream_sid = check_id(start.stream_sid, "streamSid")
-        parameters = read_parameters(start.custom_parameters)
+    def _start_stream(self, start: StartMessage) -> CallStartedFrame:
+        if read_codec(self.provider, *start.media_format(), default=_PCMU).name != "PCMU":
+            raise InvalidMessage("expected mu-law, found another encoding")
+        stream_sid = start.id("streamSid")
+        parameters = read_parameters(start.get("customParameters"))
         frame = CallStartedFrame(
             provider=self.provider,
-            call_id=check_id(start.call_sid, "callSid"),
+            call_id=start.id("callSid"),
             stream_id=stream_sid,
-            account_id=clip(start.account_sid),
+            account_id=start.text("accountSid"),
             from_number=parameters.get("from", ""),
             to_number=parameters.get("to", ""),
             parameters=parameters,

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from voicews.audio.codecs import get_codec
+from voicews.audio.pcm import check_sample_rate
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
     CallStartedFrame,
@@ -27,15 +28,15 @@ from voicews.serializers.telephony import (
     decode_audio,
     decode_dtmf,
     parse_json,
+    read_codec,
     read_parameters,
     to_json,
 )
 
-SAMPLE_RATES: Final = (8000, 16000, 24000)
 #: Every message of audio to Vonage is one frame of exactly this length.
 PACKETS_PER_SEC: Final = 50
 
-_CONTENT_TYPE = re.compile(r"audio/l16\s*;\s*rate=(\d{4,5})", re.IGNORECASE)
+_RATE = re.compile(r';\s*rate\s*=\s*"?([^";\s]*)', re.IGNORECASE)
 _OWN_FIELDS = frozenset(["event", "content-type", "headers"])
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -44,15 +45,17 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 class VonageSerializer(TelephonySerializer):
     """Audio in binary messages, L16 little-endian at the rate of our NCCO; events in JSON.
 
+    `sample_rate` (Hz) is what the NCCO asked for; what Vonage says when the stream starts counts.
     The socket's end is the stream's end: there is no event for it. The call's id and everything
     else about the call is what the NCCO put into the endpoint's `headers`.
     """
 
     provider = "vonage"
 
-    def __init__(self) -> None:
+    def __init__(self, *, sample_rate: int = 16000) -> None:
         super().__init__()
-        self._set_rate(16000)
+        check_sample_rate(sample_rate)
+        self._set_rate(sample_rate)
 
     def _set_rate(self, sample_rate: int) -> None:
         self._codec = get_codec("L16", sample_rate)
@@ -84,7 +87,11 @@ class VonageSerializer(TelephonySerializer):
         message = parse_json(_decoder, data)
         event = message.get("event")
         if event == "websocket:connected":
-            return self._start_stream(message)
+            self._check_first_start()
+            try:
+                return self._start_stream(message)
+            except InvalidMessage as error:
+                raise self._refuse(error) from None
         if event == "websocket:dtmf":
             return decode_dtmf(str(message.get("digit"))) if self._accepts() else None
         if event == "websocket:notify":
@@ -103,10 +110,14 @@ class VonageSerializer(TelephonySerializer):
         return MarkPlayedFrame(mark) if isinstance(mark, str) else None
 
     def _start_stream(self, message: dict[str, Any]) -> CallStartedFrame:
-        content_type = _CONTENT_TYPE.fullmatch(str(message.get("content-type")).strip())
-        rate = int(content_type[1]) if content_type else 0
-        if rate not in SAMPLE_RATES:
-            raise InvalidMessage("expected a content-type of audio/l16;rate=8000, 16000 or 24000")
+        content_type = message.get("content-type")
+        found = _RATE.search(content_type) if isinstance(content_type, str) else None
+        codec = read_codec(
+            self.provider, content_type, found[1] if found else None, default=self._codec
+        )
+        rate = codec.sample_rate
+        if codec.name != "L16" or rate % PACKETS_PER_SEC:
+            raise InvalidMessage("expected L16 in packets of 20 ms, found another format")
         # Beside the event in today's messages, in an object of their own in older ones.
         flat = {name: value for name, value in message.items() if name not in _OWN_FIELDS}
         parameters = read_parameters(message.get("headers")) | read_parameters(flat)

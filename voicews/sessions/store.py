@@ -371,6 +371,15 @@ def request_end(session_id: UUID, close_code: int, reason: str) -> tuple[bool, W
         return False, Whereabouts(session.state, owner.pk, owner.channel)
 
 
+def end_unstarted(session_id: UUID, close_code: int, reason: str) -> bool:
+    """Have a session ended that no client has joined; False if there is none."""
+    with atomic():
+        rows = VoiceSession.objects.using(database()).filter(
+            pk=session_id, state=VoiceSession.State.CREATED
+        )
+        return _end(rows, session_id, Figures(close_code, reason))
+
+
 def has_room() -> bool:
     """Whether any living process takes another session; True if none says how many it takes."""
     alive = ServerProcess.objects.using(database()).filter(lease_until__gt=Now(), draining=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,10 +13,11 @@ from voicews.close_codes import CloseCode
 from voicews.conf import settings
 from voicews.exceptions import CallFailed, ConfigurationError, NotAllowed
 from voicews.models import VoiceSession
+from voicews.serializers.telephony import MAX_PARAMETERS, MAX_TEXT_LENGTH, TelephonySerializer
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import announce_end, live_sessions
 from voicews.sessions.process import this_process
-from voicews.sessions.store import request_end
+from voicews.sessions.store import end_unstarted, request_end
 from voicews.sessions.timeline import timeline
 from voicews.telephony import CallStatus, Dial, NotSupported, Provider, store
 from voicews.telephony.api import api_client, describe, request
@@ -100,10 +102,13 @@ async def _failed(session_id: UUID, reason: str) -> None:
 class PhoneCall:
     """A bot's hold on the telephone at the other end; `Bot.phone_line`."""
 
-    def __init__(self, provider: Provider, session: VoiceSession, call_id: str) -> None:
+    def __init__(
+        self, provider: Provider, session: VoiceSession, serializer: TelephonySerializer
+    ) -> None:
         self._provider = provider
         self._session = session
-        self._call_id = call_id
+        self._call_id = session.call_id
+        self._serializer = serializer
         self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._presser: asyncio.Task[None] | None = None
 
@@ -126,6 +131,21 @@ class PhoneCall:
                 partial(store.set_hang_up, self._session.pk, store.TRANSFERRED, "")
             )
             raise
+
+    def set_output_variables(self, variables: Mapping[str, str]) -> None:
+        """Tell the provider's flow something, when the call goes on in it.
+
+        Raises `CallFailed` where there is no flow, `ValueError` for what it doesn't take.
+        """
+        if not self._serializer.takes_output_variables:
+            raise CallFailed(f"output variables: {self._provider.name} has no flow that takes them")
+        merged = {**self._serializer.output_variables, **variables}
+        if len(merged) > MAX_PARAMETERS or not all(_is_variable(*pair) for pair in merged.items()):
+            raise ValueError(
+                f"output variables: expected up to {MAX_PARAMETERS} strings of up to "
+                f"{MAX_TEXT_LENGTH} characters"
+            )
+        self._serializer.output_variables = merged
 
     @property
     def presses_keys(self) -> bool:
@@ -150,6 +170,23 @@ class PhoneCall:
                 logger.warning("call %s: keys: %s", self._session.pk, describe(result))
 
 
+def _is_variable(name: object, value: object) -> bool:
+    return all(isinstance(one, str) and len(one) <= MAX_TEXT_LENGTH for one in (name, value))
+
+
+async def end_unstarted_call(session_id: UUID, close_code: int, reason: str) -> None:
+    """End a call's session if no stream of it has begun; nothing otherwise."""
+    job = partial(end_unstarted, session_id, close_code, reason)
+    if await session_database.run(job):
+        await _announce_end(session_id)
+
+
+async def _announce_end(session_id: UUID) -> None:
+    row = await session_database.run(partial(VoiceSession.objects.get, pk=session_id))
+    announce_end(row)
+    await timeline.flush()
+
+
 async def end_call(session_id: UUID, close_code: int, reason: str) -> None:
     """End a call's session, in whichever process it lives; nothing if it has ended."""
     job = partial(request_end, session_id, close_code, reason)
@@ -158,9 +195,7 @@ async def end_call(session_id: UUID, close_code: int, reason: str) -> None:
     except NotAllowed:
         return
     if at_once:
-        row = await session_database.run(partial(VoiceSession.objects.get, pk=session_id))
-        announce_end(row)
-        await timeline.flush()
+        await _announce_end(session_id)
         return
     live = live_sessions.get(session_id)
     if live is not None:

@@ -28,13 +28,14 @@ from voicews.exceptions import (
 from voicews.frames import (
     CallEndedFrame,
     CallStartedFrame,
+    CancelFrame,
     Frame,
     PingFrame,
     PongFrame,
     ProtocolRequestFrame,
 )
 from voicews.models import VoiceSession
-from voicews.serializers.telephony import StreamState, TelephonySerializer
+from voicews.serializers.telephony import StreamState, TelephonySerializer, UnusableStart
 from voicews.sessions import live_sessions
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
@@ -43,7 +44,7 @@ from voicews.sessions.rules import Lease
 from voicews.sessions.store import ClaimResult, Client, find_session
 from voicews.sessions.takeover import Claimant
 from voicews.telephony import CallEvent, EventKind, Provider, store
-from voicews.telephony.calls import PhoneCall
+from voicews.telephony.calls import PhoneCall, end_unstarted_call
 from voicews.telephony.registry import get_provider, provider_request, raw_path
 from voicews.telephony.tokens import Purpose, check_phone_token
 from voicews.transports import ChannelsWebsocketParams
@@ -57,6 +58,10 @@ GOODBYE_TIMEOUT_SECS = 2.0
 #: What a socket that its provider closes in order has for a close code. Not 1005: uvicorn says that
 #: of broken connections too, and one request to hang up too many does no harm.
 ORDERLY = frozenset([CloseCode.NORMAL, CloseCode.GOING_AWAY])
+
+
+#: Where a stream is while its provider answers our goodbye.
+_ANSWERS_GOODBYE = frozenset([StreamState.STARTED, StreamState.REFUSED])
 
 
 class CallState(enum.IntEnum):
@@ -101,6 +106,7 @@ class PhoneConsumer(VoiceConsumer):
         self._invalid = 0
         self._goodbye = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
+        self._refusing: asyncio.Task[None] | None = None
 
     async def authorize(self) -> None:
         """The provider must have signed the upgrade, if it does that; the token opens a session."""
@@ -176,7 +182,7 @@ class PhoneConsumer(VoiceConsumer):
     async def wait_for_goodbye(self) -> None:
         """Wait until the provider has answered our last message, where it does."""
         serializer = self._serializer
-        if serializer.answers_goodbye and serializer.state is StreamState.STARTED:
+        if serializer.answers_goodbye and serializer.state in _ANSWERS_GOODBYE:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._goodbye.wait(), GOODBYE_TIMEOUT_SECS)
 
@@ -185,11 +191,15 @@ class PhoneConsumer(VoiceConsumer):
     async def _receive_start(self, data: str | bytes) -> None:
         try:
             frame = self._serializer.deserialize(data)
+        except UnusableStart as error:
+            logger.warning("%s call refused: %s", self._provider.name, error)
+            self._refuse_call(CloseCode.BAD_DATA, str(error))
+            return
         except (InvalidMessage, AudioFormatError) as error:
             self._invalid += 1
             logger.warning("%s socket: bad message: %s", self._provider.name, error)
             if self._invalid >= MAX_INVALID_MESSAGES:
-                self.drop(CloseCode.BAD_DATA, "expected the start of a stream")
+                self._refuse_call(CloseCode.BAD_DATA, "expected the start of a stream")
             return
         if not isinstance(frame, CallStartedFrame):
             return
@@ -201,13 +211,34 @@ class PhoneConsumer(VoiceConsumer):
             await self._start_call(frame)
         except NotAllowed as error:
             logger.warning("%s call refused: %s", self._provider.name, error)
-            self.drop(CloseCode.NOT_ALLOWED, str(error))
+            # The session, if there is one, is another stream's: that one may go on.
+            self._refuse_call(CloseCode.NOT_ALLOWED, str(error), ends_session=False)
         except Busy as error:
             logger.warning("%s call refused: %s", self._provider.name, error)
-            self.drop(error.close_code, str(error))
+            self._refuse_call(error.close_code, str(error))
         except Exception:
             logger.exception("%s call could not be started", self._provider.name)
-            self.drop(CloseCode.SERVER_ERROR, "server error")
+            self._refuse_call(CloseCode.SERVER_ERROR, "server error")
+
+    def _refuse_call(self, code: int, reason: str, *, ends_session: bool = True) -> None:
+        """End a call that can't begin, on the wire as its provider does it. Does not wait.
+
+        Where closing the socket doesn't end the call, the end of its session has it hung up.
+        """
+        self._state = CallState.OVER
+        self._refusing = asyncio.get_running_loop().create_task(
+            self._say_no(code, reason, self.session if ends_session else None)
+        )
+
+    async def _say_no(self, code: int, reason: str, session: VoiceSession | None) -> None:
+        await self._say(CancelFrame(reason, code))
+        await self.wait_for_goodbye()
+        self.drop(code, reason)
+        if session is not None:
+            try:
+                await end_unstarted_call(session.pk, code, reason)
+            except Exception:
+                logger.exception("session %s of a refused call could not be ended", session.pk)
 
     async def _receive_aside(self, data: str | bytes) -> None:
         """A message of a probe, or one that comes while the socket is being closed."""
@@ -235,7 +266,7 @@ class PhoneConsumer(VoiceConsumer):
     def _check_started(self) -> None:
         if self._state is CallState.WAITING:
             logger.warning("%s socket: no call started in time", self._provider.name)
-            self.drop(CloseCode.NOT_ALLOWED, "no call started in time")
+            self._refuse_call(CloseCode.NOT_ALLOWED, "no call started in time")
 
     # --- the call ---------------------------------------------------------------------------------
 
@@ -315,7 +346,7 @@ class PhoneConsumer(VoiceConsumer):
             raise NotAllowed("token was used before")
         bot, transport = self._candidate
         bot.session = self.session = row
-        call = PhoneCall(self._provider, row, row.call_id)
+        call = PhoneCall(self._provider, row, self._serializer)
         bot.phone_line = call
         if call.presses_keys:
             transport.press_keys_with(call.press)

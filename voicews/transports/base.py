@@ -16,6 +16,7 @@ from voicews.frames import (
     CallStartedFrame,
     CancelFrame,
     ClientDisconnectedFrame,
+    ClientMessageFrame,
     Direction,
     EndFrame,
     EndRequestFrame,
@@ -287,6 +288,8 @@ class BaseTransport:
             self._output.send(PongFrame(frame.id))
         elif isinstance(frame, ProtocolRequestFrame):
             self._output.send(frame)
+            if frame.data is not None:
+                self._input.push_frame(ClientMessageFrame(frame.request, frame.data))
         elif isinstance(frame, CallEndedFrame):
             # Some protocols have an answer to a goodbye, which must leave before the close.
             self._output.send(frame)

@@ -60,6 +60,8 @@ class Genesys(Provider):
     api_key: str = option("the integration's", required=True)
     client_secret: str = option("the integration's, in base64", required=True, secret=True)
     packet_secs: float = option("the audio in a message, 0.2 to 3", 0.25)
+    supported_languages: str = option("that the flow may change to, such as en-US, de-DE")
+    start_paused: bool = option("whether the caller's audio waits for our resume", default=False)
     clock: Callable[[], float] = field(default=time.time, repr=False, compare=False)
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 
@@ -71,7 +73,12 @@ class Genesys(Provider):
             raise ConfigurationError("client_secret: expected base64") from None
 
     def new_serializer(self) -> GenesysSerializer:
-        return GenesysSerializer(packet_secs=self.packet_secs)
+        languages = [one.strip() for one in self.supported_languages.split(",") if one.strip()]
+        return GenesysSerializer(
+            packet_secs=self.packet_secs,
+            supported_languages=languages,
+            start_paused=self.start_paused,
+        )
 
     # --- signatures -----------------------------------------------------------------------------
 

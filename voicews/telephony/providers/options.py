@@ -19,17 +19,19 @@ class Option:
 
     name: str
     meaning: str
-    type: type[str] | type[int] | type[float]
+    type: type[str] | type[int] | type[float] | type[bool]
     choices: tuple[str | int, ...] = ()
     is_required: bool = False
     is_secret: bool = False
     needed_to: str = ""
 
-    def read(self, value: object) -> str | int | float:
+    def read(self, value: object) -> str | int | float | bool:
         """The option's value, given as such or as text, as it comes from an environment.
 
         Raises `ConfigurationError` with the option's name, and without the value.
         """
+        if self.type is bool:
+            return self._read_bool(value)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigurationError(f"{self.name}: expected a string or a number")
         text = str(value)
@@ -43,6 +45,15 @@ class Option:
             return self.type(text)
         except ValueError:
             raise ConfigurationError(f"{self.name}: expected a number ({self.meaning})") from None
+
+    def _read_bool(self, value: object) -> bool:
+        known = _BOOLEANS.get(str(value).lower())
+        if known is None:
+            raise ConfigurationError(f"{self.name}: expected true or false ({self.meaning})")
+        return known
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def option(

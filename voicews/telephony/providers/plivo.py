@@ -72,7 +72,7 @@ class Plivo(Provider):
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 
     def new_serializer(self) -> PlivoSerializer:
-        return PlivoSerializer()
+        return PlivoSerializer(content_type=self.content_type)
 
     # --- signatures -----------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ class Vonage(Provider):
     _nonces: NonceMemory = field(default_factory=NonceMemory, init=False, repr=False, compare=False)
 
     def new_serializer(self) -> VonageSerializer:
-        return VonageSerializer()
+        return VonageSerializer(sample_rate=self.sample_rate)
 
     # --- signatures -----------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ _RECORD = """async (client) => {
 _REMEMBER_SESSIONS = """() => {
   globalThis.sessions = [];
   globalThis.resumed = [];
+  globalThis.attempts = [];
+  voiceClient.on("onReconnecting", ({ attempt }) => attempts.push(attempt));
   voiceClient.on("onBotReady", (data) => sessions.push(data.voicews.session));
   voiceClient.on("onReconnected", (data) => resumed.push(data.voicews.session));
 }"""

@@ -10,6 +10,7 @@ from functools import cache
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import Complaints, OpenPage
 from tests.conftest import Serve, WaitFor
 from tests.live_call import Caller, call
@@ -167,6 +168,16 @@ def test_listen_in(admin_site: Server, open_admin: OpenAdmin, wait_for: WaitFor)
         assert not caller.is_over
         page.click("text=Listen in")
         expect(status).to_have_text("Listening: caller left, bot right.")
+        page.click("text=Message to the client…")
+        page.fill("#voicews-text", "Please hold the line.")
+        page.click("text=Send")
+        expect(page.locator(".messagelist")).to_contain_text("The message was sent.")
+        expect(page.locator("#voicews-happened")).to_contain_text("Please hold the line.")
+        expect(page.locator("#voicews-text")).to_be_hidden()
+        wait_for(lambda: "server-message" in [one["type"] for one in caller.messages])
+        # The page is the same, and is still listened on.
+        expect(status).to_have_text("Listening: caller left, bot right.")
+        wait_for(lambda: min(page.evaluate(levels)) > 0.5)
         caller.hang_up()
         expect(page.locator(".voicews-summary")).to_contain_text("hung up (1000)")
 
@@ -234,3 +245,7 @@ def test_a_phone_shows_everything(
             for details in page.locator("details.voicews-action").all():
                 details.locator("summary").click()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            # What is around it is Django's own.
+            assert violations(page, "#content") == []
+        page.goto(admin_site.http_url + LIST)
+        assert violations(page, "#result_list", "#voicews-list-news") == []

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Route, expect
 
+from tests.browser.axe import violations
 from tests.browser.chromium import MISSING_MICROPHONE, REFUSED_MICROPHONE, microphone
 from tests.browser.conftest import SETTINGS, Complaints, OpenPage
 from tests.browser.contrast import faint_texts
@@ -42,6 +43,9 @@ SENTENCES = 3
 
 #: A talker who breaks in hears the bot stop within this time.
 BARGE_IN_SECS = 0.3
+
+#: Longer than a lease and than quick tries; shorter than RECONNECT_GRACE_SECS.
+AWAY_SECS = 11
 
 #: A busy machine may starve the browser for a while.
 ATTEMPTS = 6
@@ -214,7 +218,7 @@ def test_a_muted_microphone_sends_nothing(open_demo: OpenDemo, site: Server) -> 
     page.calls.record(1.5)
     mute = page.page.locator("#mute")
     mute.click()
-    expect(mute).to_have_attribute("aria-pressed", "true")
+    expect(mute).to_have_accessible_name("Unmute")
     page.calls.note("muted")
     # What was said before is still to come, then a second of silence.
     page.calls.record(2)
@@ -223,7 +227,7 @@ def test_a_muted_microphone_sends_nothing(open_demo: OpenDemo, site: Server) -> 
     page.calls.record(1.5)
     assert page.stats()["framesOut"] - before < 20, "something is sent besides pings"
     mute.click()
-    expect(mute).to_have_attribute("aria-pressed", "false")
+    expect(mute).to_have_accessible_name("Mute")
     page.calls.note("unmuted")
     page.calls.record(1.5)
     recording = page.calls.read()
@@ -317,6 +321,26 @@ def test_a_call_survives_the_sudden_death_of_the_server(
     expect(page.page.locator("#banner")).to_contain_text("The connection to the server was lost.")
     server.start()
     expect_back(page, server, session)
+    expect(page.entries("Trying")).to_have_count(0)
+
+
+@pytest.mark.parametrize("end", [Server.stop, Server.kill], ids=["deploy", "SIGKILL"])
+def test_a_call_survives_a_server_that_is_away_for_a_while(
+    open_demo: OpenDemo, serve: Serve, complaints: Complaints, end: Callable[[Server], object]
+) -> None:
+    complaints.expect(FAILED_TO_CONNECT)
+    server = serve(environment=SETTINGS)
+    page = open_demo(server)
+    session = page.call("echo")
+    # Nobody listens on the port meanwhile: each try is refused.
+    end(server)
+    page.expect_state("reconnecting")
+    page.page.wait_for_timeout(1000 * AWAY_SECS)
+    expect(page.page.locator("#banner")).to_contain_text("Still trying to reconnect…")
+    server.start()
+    expect_back(page, server, session)
+    attempts = page.page.evaluate("attempts")
+    assert attempts == [1, 2]
 
 
 def expect_back(page: DemoPage, server: Server, session: str) -> None:
@@ -419,7 +443,7 @@ def test_a_call_needs_no_mouse(open_demo: OpenDemo, site: Server) -> None:
     keyboard.press("Tab")
     assert page.page.evaluate(focused) == "mute"
     keyboard.press("Space")
-    expect(page.page.locator("#mute")).to_have_attribute("aria-pressed", "true")
+    expect(page.page.locator("#mute")).to_have_accessible_name("Unmute")
     keyboard.press("Shift+Tab")
     keyboard.press("Space")
     page.expect_state("disconnected")
@@ -446,6 +470,7 @@ def test_it_fits_a_small_screen(open_demo: OpenDemo, site: Server) -> None:
 def test_its_texts_can_be_read(open_demo: OpenDemo, site: Server, colour_scheme: str) -> None:
     page = open_demo(site, color_scheme=colour_scheme)
     assert faint_texts(page.page) == []
+    assert violations(page.page) == []
     page.call("parrot")
     page.page.locator("#mute").click()
     text = page.page.get_by_label("Text for the bot")
@@ -464,3 +489,6 @@ def test_its_texts_can_be_read(open_demo: OpenDemo, site: Server, colour_scheme:
         }"""
     )
     assert faint_texts(page.page) == []
+    for details in page.page.locator("summary").all():
+        details.click()
+    assert violations(page.page) == []

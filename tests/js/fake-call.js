@@ -106,11 +106,14 @@ export class FakeWebSocket {
   }
 
   /** Answers client-ready, as a voicews server or, without a token, as any other one. */
-  botReady(/** @type {string | null} */ resumeToken = "resume-1") {
+  botReady(
+    /** @type {string | null} */ resumeToken = "resume-1",
+    /** @type {number | undefined} */ graceSecs = undefined,
+  ) {
     const { id } = this.messages.find((message) => message.type === "client-ready");
     const voicews = resumeToken === null
       ? {}
-      : { voicews: { session: "s", resume_token: resumeToken } };
+      : { voicews: { session: "s", resume_token: resumeToken, reconnect_grace_secs: graceSecs } };
     this.message({ label: "rtvi-ai", type: "bot-ready", id, data: { version: "2.2.0", ...voicews } });
   }
 }

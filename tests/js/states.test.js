@@ -12,7 +12,7 @@ test("a call goes through its states and back, and tells of each", () => {
   /** @type {StateName[]} */
   const way = [
     "initializing", "initialized", "authenticating", "connecting", "connected", "ready",
-    "reconnecting", "connecting", "connected", "ready", "disconnecting", "disconnected",
+    "reconnecting", "connected", "ready", "disconnecting", "disconnected",
     "initializing", "disconnecting", "error", "initializing",
   ];
   for (const state of way) states.to(state);

@@ -204,13 +204,91 @@ test("after two tries the call ends with an error", async () => {
   call.socket.drop(1006);
   await clock.advance(4000);
   call.socket.drop(1006);
-  assert.equal(call.client.state, "error");
+  assert.equal(call.client.state, "disconnected");
   const [, { error }] = call.named("onDisconnected")[0];
   assert.equal(error.code, "connection-lost");
   assert.match(error.message, /Reconnecting failed/);
   await clock.advance(60_000);
   assert.equal(FakeWebSocket.all.length, 3);
   assert.equal(clock.pending, 0);
+});
+
+test("with the grace that the server tells, tries go on until it is over, in two rounds", async () => {
+  const call = await readyCall();
+  call.socket.drop(1012, "restarting");
+  await clock.advance(1000);
+  call.socket.accept();
+  call.socket.botReady("resume-2", 20);
+  await clock.advance(3000);
+  const before = FakeWebSocket.all.length;
+  /** @type {number[]} */
+  const triedAt = [];
+  call.socket.drop(1006);
+  for (let ms = 100; ms <= 30_000; ms += 100) {
+    const count = FakeWebSocket.all.length;
+    await clock.advance(100);
+    if (FakeWebSocket.all.length > count) {
+      triedAt.push(ms);
+      assert.equal(call.client.state, "reconnecting");
+      call.socket.drop(1006);
+    }
+  }
+  assert.equal(triedAt.length, FakeWebSocket.all.length - before);
+  assert(triedAt.filter((ms) => ms <= 5000).length >= 4, "few tries for a short fault");
+  const gaps = triedAt.map((ms, i) => ms - (triedAt[i - 1] ?? 0));
+  assert(Math.max(...gaps) <= 2600, `a server that is back waits: ${triedAt}`);
+  assert(Math.max(...triedAt) > 19_000 && Math.max(...triedAt) < 20_000, `${triedAt}`);
+  const rounds = call.named("onReconnecting").map(([, { attempt }]) => attempt);
+  assert.deepEqual(rounds, [1, 1, 2]);
+  assert.equal(call.client.state, "disconnected");
+  assert.match(call.named("onDisconnected")[0][1].error.message, /Reconnecting failed/);
+  assert.equal(clock.pending, 0);
+});
+
+test("a server that keeps no call without its client is not asked again", async () => {
+  const call = fakeCall();
+  const connected = call.client.connect(PARAMS);
+  await settle();
+  call.socket.accept();
+  call.socket.botReady("resume", 0);
+  await connected;
+  call.socket.drop(1006);
+  assert.equal(call.client.state, "disconnected");
+  assert.equal(clock.pending, 0);
+});
+
+test("bot output reads the same, whichever version of RTVI it comes in", async () => {
+  const call = await readyCall();
+  const progress = { accumulated_text: "Hello", remaining_text: " there." };
+  for (const data of [
+    { text: "Hello there.", spoken: true, aggregated_by: "sentence" },
+    {
+      text: "Hello there.", output_type: "sentence", segment_id: 7, will_be_spoken: true,
+      spoken_status: "in-progress", spoken_progress: progress,
+    },
+    { text: "print(1)", output_type: "code", segment_id: 8, will_be_spoken: false },
+  ]) call.socket.message({ label: "rtvi-ai", type: "bot-output", data });
+  const [first, second, third] = call.named("onBotOutput").map(([, data]) => data);
+  for (const data of [first, second]) {
+    assert.equal(data.text, "Hello there.");
+    assert.deepEqual([data.output_type, data.aggregated_by], ["sentence", "sentence"]);
+    assert.deepEqual([data.will_be_spoken, data.spoken], [true, true]);
+  }
+  assert.deepEqual([second.segment_id, second.spoken_status], [7, "in-progress"]);
+  assert.deepEqual(second.spoken_progress, progress);
+  assert.deepEqual([third.output_type, third.spoken], ["code", false]);
+});
+
+test("an operator's message is told as what it is, and as a server message", async () => {
+  const call = await readyCall();
+  /** @type {string[]} */
+  const texts = [];
+  call.client.on("onOperatorMessage", ({ text }) => texts.push(text));
+  for (const data of [{ type: "operator-message", text: "Hold on." }, { button: "5" }, null]) {
+    call.socket.message({ label: "rtvi-ai", type: "server-message", data });
+  }
+  assert.deepEqual(texts, ["Hold on."]);
+  assert.equal(call.named("onServerMessage").length, 3);
 });
 
 test("a try that opens but gets no answer is given up after ten seconds", async () => {
@@ -232,7 +310,7 @@ test("a server that accepts and drops at once is not asked for ever", async () =
     call.socket.botReady();
   }
   call.socket.drop(1011);
-  assert.equal(call.client.state, "error");
+  assert.equal(call.client.state, "disconnected");
 });
 
 test("after a good while the tries start again", async () => {
@@ -273,7 +351,7 @@ test("some codes are final", async () => {
 test("reconnecting can be switched off", async () => {
   const call = await readyCall({}, { reconnect: { delaysMs: [] } });
   call.socket.drop(1006);
-  assert.equal(call.client.state, "error");
+  assert.equal(call.client.state, "disconnected");
 });
 
 test("silence of a server that answers pings is a lost connection", async () => {

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from voicews.conf import settings
 from voicews.models import VoiceSession
 from voicews.security.tokens import check_token, issue_resume_token
 from voicews.sessions import store
@@ -19,10 +20,11 @@ async def admit(session_id: UUID, token: str | None) -> VoiceSession:
 
 
 def bot_ready_extras(session_id: UUID) -> dict[str, Any]:
-    """What `bot-ready` tells a client about its session: how to come back to it."""
+    """What `bot-ready` tells a client about its session: how, and for how long, to come back."""
     return {
         "voicews": {
             "session": str(session_id),
             "resume_token": issue_resume_token(session_id),
+            "reconnect_grace_secs": settings.RECONNECT_GRACE_SECS,
         }
     }

@@ -4,10 +4,12 @@
  * `element.client` is its VoiceClient, for pages that want to follow or steer the call.
  */
 
-import { State, VoiceClient } from "./index.js";
+import { explain, State, VoiceClient } from "./index.js";
 
-/** @import { VoiceError } from "./errors.js" */
 /** @import { StateName } from "./states.js" */
+
+/** A page that moves the element elsewhere takes it out for a moment; after this it was removed. */
+const REMOVED_MS = 1000;
 
 /** @type {Partial<Record<StateName, string>>} */
 const STATUS = {
@@ -15,7 +17,6 @@ const STATUS = {
   [State.INITIALIZED]: "Connecting…",
   [State.AUTHENTICATING]: "Connecting…",
   [State.CONNECTING]: "Connecting…",
-  [State.CONNECTED]: "Connecting…",
   [State.READY]: "You are connected",
   [State.RECONNECTING]: "Connection lost, trying again…",
   [State.DISCONNECTED]: "Call ended",
@@ -29,33 +30,58 @@ class CallButton extends HTMLElement {
   static #talking = null;
 
   client = new VoiceClient();
-  #label = "";
   #upgraded = false;
+  #label = "";
+  /**
+   * None until the first call.
+   * @type {StateName | null}
+   */
+  #state = null;
+  #status = "";
+  #error = "";
+  #message = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #removal;
+  /** Scripts that bring the page up to date put back what the server rendered. */
+  #observer = new MutationObserver(() => this.#render());
 
   connectedCallback() {
-    this.#button.disabled = false;
-    if (this.#upgraded) return;
-    this.#upgraded = true;
-    this.#label = this.#button.textContent?.trim() ?? "";
-    this.#button.addEventListener("click", () => this.#toggle());
-    this.client.on("onTransportStateChanged", (state) => this.#show(state));
-    this.client.on("onError", (error) => this.#showError(error));
+    clearTimeout(this.#removal);
+    if (!this.#upgraded) this.#upgrade();
+    this.#render();
   }
 
+  /** With it, `moveBefore` is no removal. */
+  connectedMoveCallback() {}
+
   disconnectedCallback() {
-    void this.client.disconnect();
+    this.#removal = setTimeout(() => void this.client.disconnect(), REMOVED_MS);
+  }
+
+  #upgrade() {
+    this.#upgraded = true;
+    // A copy of an element that was in a call has that one's texts; its label is kept aside.
+    this.#label = this.#button.dataset.label ??= this.#button.textContent?.trim() ?? "";
+    this.addEventListener("click", ({ target }) => {
+      if (target instanceof Node && this.#button.contains(target)) void this.#toggle();
+    });
+    this.client.on("onTransportStateChanged", (state) => this.#show(state));
+    this.client.on("onError", (error) => {
+      this.#error = explain(error);
+      this.#render();
+    });
+    this.client.on("onOperatorMessage", ({ text }) => {
+      this.#message = `Operator: ${text}`;
+      this.#render();
+    });
+    this.client.on("onDisconnected", ({ reason, error }) => {
+      if (!error && reason) this.#status = `Call ended (${reason})`;
+      this.#render();
+    });
   }
 
   get #button() {
     return /** @type {HTMLButtonElement} */ (this.querySelector("button"));
-  }
-
-  get #status() {
-    return /** @type {HTMLElement} */ (this.querySelector("[role=status]"));
-  }
-
-  get #error() {
-    return /** @type {HTMLElement} */ (this.querySelector("[role=alert]"));
   }
 
   async #toggle() {
@@ -65,7 +91,7 @@ class CallButton extends HTMLElement {
     }
     if (CallButton.#talking !== this) void CallButton.#talking?.client.disconnect();
     CallButton.#talking = this;
-    this.#error.textContent = "";
+    this.#error = this.#message = "";
     const { connectUrl, bot } = this.dataset;
     try {
       await this.client.connect({ endpoint: connectUrl ?? "", requestData: { bot } });
@@ -76,15 +102,33 @@ class CallButton extends HTMLElement {
 
   /** @param {StateName} state */
   #show(state) {
-    this.dataset.state = state;
-    this.#button.textContent = this.client.isIdle ? this.#label : "Hang up";
-    this.#status.textContent = STATUS[state] ?? "";
+    // On the way back the socket opens first, which is nobody's business.
+    if (state !== State.CONNECTED) this.#status = STATUS[state] ?? "";
+    this.#state = state;
+    this.#render();
   }
 
-  /** @param {VoiceError} error */
-  #showError(error) {
-    this.#error.textContent = error.message;
+  #render() {
+    this.#observer.disconnect();
+    if (this.#button.disabled) this.#button.disabled = false;
+    write(this.#button, this.client.isIdle ? this.#label : "Hang up");
+    write(this.querySelector("[role=status]"), this.#status);
+    write(this.querySelector("[role=alert]"), this.#error);
+    write(this.querySelector(".voicews-message"), this.#message);
+    if (this.#state) this.dataset.state = this.#state;
+    else delete this.dataset.state;
+    this.#observer.observe(this, {
+      attributeFilter: ["disabled", "data-state"], characterData: true, childList: true, subtree: true,
+    });
   }
+}
+
+/**
+ * @param {Element | null} node
+ * @param {string} text
+ */
+function write(node, text) {
+  if (node && node.textContent !== text) node.textContent = text;
 }
 
 if (!customElements.get("voicews-call")) customElements.define("voicews-call", CallButton);

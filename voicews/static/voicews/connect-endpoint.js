@@ -3,6 +3,7 @@
  */
 
 import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
+import { watchPolicy } from "./security-policy.js";
 
 /**
  * @typedef {object} EndpointRequest
@@ -24,6 +25,11 @@ export async function requestConnection({ endpoint, requestData, headers }, sign
   allHeaders.set("Content-Type", "application/json");
   allHeaders.set("Accept", "application/json");
   let response;
+  /** @type {VoiceError | null} */
+  let blocked = null;
+  const stopWatching = watchPolicy(endpoint, (error) => {
+    blocked = error;
+  });
   try {
     response = await fetch(endpoint, {
       method: "POST",
@@ -32,10 +38,14 @@ export async function requestConnection({ endpoint, requestData, headers }, sign
       signal,
     });
   } catch (error) {
-    throw new VoiceError(ErrorCode.CONNECT_FAILED, UNREACHABLE, {
+    // A policy tells of what it blocked in a task of its own.
+    if (globalThis.document) await new Promise((resolve) => setTimeout(resolve));
+    throw blocked ?? new VoiceError(ErrorCode.CONNECT_FAILED, UNREACHABLE, {
       reason: String(error),
       cause: error,
     });
+  } finally {
+    stopWatching();
   }
   // An error page of a proxy or of Django itself is HTML: anything that isn't JSON counts as empty.
   const answer = await response.json().catch(() => null);
@@ -80,8 +90,34 @@ export function socketUrl(params, token = params.token) {
   }
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
+  if (url.protocol === "ws:" && globalThis.location?.protocol === "https:" && !isLocal(url.hostname)) {
+    throw new VoiceError(
+      ErrorCode.INSECURE_SOCKET,
+      "This site's server gave an insecure address (ws://) to a secure page, and browsers don't open it. "
+        + "The server does not know that it is behind HTTPS.",
+      { reason: `ws://${url.host}: set SECURE_PROXY_SSL_HEADER or VOICEWS["PUBLIC_URL"]` },
+    );
+  }
   if (token) url.searchParams.set("token", token);
   // Tells a voicews server that this client can read a refusal from a close code.
   url.searchParams.set("client", "voicews");
   return url.href;
+}
+
+/** @param {string} hostname */
+function isLocal(hostname) {
+  return hostname === "localhost" || hostname.endsWith(".localhost") || /^127\.|^\[::1\]$/.test(hostname);
+}
+
+/**
+ * What to say when the socket could not be opened: with its address, where that is not the page's own.
+ * @param {string} url
+ * @returns {string}
+ */
+export function unreachable(url) {
+  const { host } = new URL(url);
+  const own = globalThis.location?.host ?? host;
+  if (host === own) return UNREACHABLE;
+  return `The server at ${host}, where calls go, can't be reached; this page came from ${own}. `
+    + "Check your connection, or tell the site's owner.";
 }

@@ -9,7 +9,7 @@ const FULL_BAR_MS = 10_000;
 /** A reader who is this close to the end (pixels) wants to see what is new. */
 const FOLLOW_PX = 80;
 
-/** @typedef {"you" | "bot" | "call" | "problem"} Speaker */
+/** @typedef {"you" | "bot" | "operator" | "call" | "problem"} Speaker */
 
 /**
  * @typedef {object} Entry
@@ -38,17 +38,21 @@ function element(name, className, text = "") {
   return node;
 }
 
-const NAMES = { you: "You", bot: "Bot", call: "Call", problem: "Problem" };
+const NAMES = { you: "You", bot: "Bot", operator: "Operator", call: "Call", problem: "Problem" };
 
 export class Timeline {
   #list;
+  #box;
   #start = performance.now();
+  /** Whether the newest entry is looked at. */
+  #follows = true;
   /** @type {Set<() => void>} updates of the entries that are still going on */
   #running = new Set();
 
-  /** @param {HTMLElement} list an ol */
+  /** @param {HTMLElement} list an ol in the box that scrolls */
   constructor(list) {
     this.#list = list;
+    this.#box = /** @type {HTMLElement} */ (list.parentElement);
     setInterval(() => {
       for (const update of this.#running) update();
     }, 100);
@@ -68,7 +72,8 @@ export class Timeline {
    */
   add(who, text) {
     const list = this.#list;
-    const follow = list.scrollHeight - list.scrollTop - list.clientHeight < FOLLOW_PX;
+    const box = this.#box;
+    this.#follows = box.scrollHeight - box.scrollTop - box.clientHeight < FOLLOW_PX;
     const item = element("li", `entry entry-${who}`);
     const time = element("time", "entry-time", clock(performance.now() - this.#start));
     const body = element("span", "entry-text", text);
@@ -76,7 +81,7 @@ export class Timeline {
     item.append(time, element("span", "entry-who", NAMES[who]), body, notes);
     list.append(item);
     while (list.children.length > MAX_ENTRIES) list.firstElementChild?.remove();
-    if (follow) list.scrollTop = list.scrollHeight;
+    this.#scroll();
     return {
       text: (newText) => {
         body.textContent = newText;
@@ -102,6 +107,7 @@ export class Timeline {
     item.lastElementChild?.before(duration);
     item.append(bar);
     item.classList.add("entry-running");
+    this.#scroll();
     const start = performance.now();
     const update = () => {
       const ms = performance.now() - start;
@@ -117,5 +123,9 @@ export class Timeline {
       item.classList.remove("entry-running");
     };
     return entry;
+  }
+
+  #scroll() {
+    if (this.#follows) this.#box.scrollTop = this.#box.scrollHeight;
   }
 }

@@ -3,10 +3,10 @@
  */
 
 import { Timeline } from "./demo-timeline.js";
-import { ErrorCode, State, VoiceClient } from "./index.js";
+import { followCall } from "./follow-call.js";
+import { explain, State, VoiceClient } from "./index.js";
 import { levelMeter } from "./level-meter.js";
 
-/** @import { Entry } from "./demo-timeline.js" */
 /** @import { StateName } from "./states.js" */
 /** @import { VoiceError } from "./errors.js" */
 /** @import { TransportStats } from "./websocket-transport.js" */
@@ -24,9 +24,6 @@ const STATE_TEXTS = {
   [State.DISCONNECTING]: "Hanging up…",
   [State.ERROR]: "Not in a call",
 };
-
-/** @type {ReadonlySet<string>} */
-const FROM_BOT = new Set([ErrorCode.BOT_ERROR, ErrorCode.REQUEST_FAILED]);
 
 /**
  * @template {HTMLElement} T
@@ -66,15 +63,6 @@ const client = new VoiceClient();
 const localMeter = levelMeter(byId("local-level", HTMLElement));
 const remoteMeter = levelMeter(byId("remote-level", HTMLElement));
 
-/** @type {Entry | null} */
-let userSpeaking = null;
-/** @type {Entry | null} */
-let botSpeaking = null;
-/**
- * The transcript that is still being corrected.
- * @type {Entry | null}
- */
-let transcript = null;
 let startedAt = 0;
 
 /** @param {string} text */
@@ -87,23 +75,6 @@ function showError(text) {
 function showBanner(text) {
   page.banner.textContent = text;
   page.banner.hidden = text === "";
-}
-
-/**
- * @param {VoiceError} error
- * @returns {string}
- */
-function describe(error) {
-  // What the server says helps; a browser's own words for an error are for its console.
-  const fromServer = error.closeCode !== null || FROM_BOT.has(error.code);
-  const saysMore = error.reason && error.code !== ErrorCode.REPLACED;
-  return fromServer && saysMore ? `${error.message} (${error.reason})` : error.message;
-}
-
-function endUtterances() {
-  userSpeaking?.end();
-  botSpeaking?.end();
-  userSpeaking = botSpeaking = transcript = null;
 }
 
 /** @param {StateName} state */
@@ -120,15 +91,13 @@ function showState(state) {
   for (const key of page.keypad.querySelectorAll("button")) key.disabled = !ready;
   if (!ready) remoteMeter(0);
   if (idle) localMeter(0);
-  if (state !== State.RECONNECTING && state !== State.CONNECTING && state !== State.CONNECTED) {
-    showBanner("");
-  }
+  if (state !== State.RECONNECTING && state !== State.CONNECTED) showBanner("");
 }
 
 /** @param {boolean} enabled */
 function showMic(enabled) {
-  page.mute.setAttribute("aria-pressed", String(!enabled));
-  page.mute.textContent = enabled ? "Mute" : "Muted";
+  page.mute.textContent = enabled ? "Mute" : "Unmute";
+  page.mute.dataset.muted = String(!enabled);
   if (!enabled) localMeter(0);
 }
 
@@ -189,7 +158,7 @@ async function attempt(action) {
   try {
     await action();
   } catch (error) {
-    showError(describe(/** @type {VoiceError} */ (error)));
+    showError(explain(/** @type {VoiceError} */ (error)));
   }
 }
 
@@ -207,56 +176,13 @@ client.on("onBotReady", () => {
   const ms = performance.now() - startedAt;
   timeline.add("call", `Connected after ${(ms / 1000).toFixed(1)} s`);
 });
-client.on("onReconnecting", ({ attempt: count, delayMs, error }) => {
-  endUtterances();
-  const seconds = Math.max(1, Math.round(delayMs / 1000));
-  const text = `${describe(error)} Trying again in ${seconds} s (try ${count}).`;
-  showBanner(text);
-  timeline.add("problem", text);
+client.on("onReconnecting", ({ attempt: round, error }) => {
+  showBanner(`${explain(error)} ${round === 1 ? "Trying to reconnect…" : "Still trying to reconnect…"}`);
 });
-client.on("onReconnected", () => {
-  showBanner("");
-  timeline.add("call", "Reconnected");
-});
-client.on("onDisconnected", ({ reason, error }) => {
-  endUtterances();
-  showFigures(client.stats);
-  if (!error) timeline.add("call", reason ? `Call ended (${reason})` : "Call ended");
-});
-client.on("onError", (error) => {
-  showError(describe(error));
-  timeline.add("problem", describe(error));
-});
-
-client.on("onUserStartedSpeaking", () => {
-  userSpeaking?.end();
-  userSpeaking = timeline.begin("you", "speaking…", "spoke");
-});
-client.on("onUserStoppedSpeaking", () => {
-  userSpeaking?.end();
-  userSpeaking = null;
-});
-client.on("onBotStartedSpeaking", () => {
-  botSpeaking?.end();
-  botSpeaking = timeline.begin("bot", "speaking…", "spoke");
-});
-client.on("onBotStoppedSpeaking", () => {
-  botSpeaking?.end();
-  botSpeaking = null;
-});
-client.on("onInterruption", () => {
-  // Sent for every turn of the user; only where the bot was cut short it is worth a line.
-  botSpeaking?.note("interrupted");
-});
-client.on("onUserTranscript", ({ text, final }) => {
-  transcript ??= timeline.add("you", "");
-  transcript.text(`“${text}”`);
-  if (final) transcript = null;
-});
-client.on("onBotOutput", ({ text }) => timeline.add("bot", `“${text}”`));
-client.on("onServerMessage", (data) => {
-  timeline.add("bot", `sent a message: ${JSON.stringify(data)}`);
-});
+client.on("onDisconnected", () => showFigures(client.stats));
+client.on("onError", (error) => showError(explain(error)));
+client.on("onOperatorMessage", ({ text }) => showBanner(`Operator: ${text}`));
+followCall(client, timeline);
 
 page.call.addEventListener("click", () => {
   if (client.isIdle) void start();

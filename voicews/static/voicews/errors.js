@@ -6,6 +6,7 @@ export const ErrorCode = Object.freeze({
   AUDIO_SUSPENDED: "audio-suspended",
   BAD_FRAME: "bad-frame",
   BOT_ERROR: "bot-error",
+  BLOCKED_BY_POLICY: "blocked-by-policy",
   BUSY: "busy",
   CANCELLED: "cancelled",
   CONNECT_FAILED: "connect-failed",
@@ -14,10 +15,12 @@ export const ErrorCode = Object.freeze({
   ENDED_BY_OPERATOR: "ended-by-operator",
   ILLEGAL_STATE: "illegal-state",
   INSECURE_CONTEXT: "insecure-context",
+  INSECURE_SOCKET: "insecure-socket",
   INVALID_ARGUMENT: "invalid-argument",
   MICROPHONE_BUSY: "microphone-busy",
   MICROPHONE_DENIED: "microphone-denied",
   MICROPHONE_FAILED: "microphone-failed",
+  MICROPHONE_FORBIDDEN: "microphone-forbidden",
   MICROPHONE_LOST: "microphone-lost",
   MICROPHONE_MISSING: "microphone-missing",
   NOT_ALLOWED: "not-allowed",
@@ -73,4 +76,16 @@ export function toVoiceError(error, code, message) {
   if (error instanceof VoiceError) return error;
   const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return new VoiceError(code, message, { reason, cause: error });
+}
+
+/**
+ * What a page shows of an error: its message, and what the server said of it. A browser's own words for an
+ * error are for its console.
+ * @param {VoiceError} error
+ * @returns {string}
+ */
+export function explain({ code, message, reason, closeCode }) {
+  const isFromServer = closeCode !== null
+    || code === ErrorCode.BOT_ERROR || code === ErrorCode.REQUEST_FAILED;
+  return isFromServer && reason && code !== ErrorCode.REPLACED ? `${message} (${reason})` : message;
 }

@@ -14,7 +14,7 @@
  * @property {() => void} onConnected the socket is open; the bot has not answered yet
  * @property {(data: BotReady) => void} onBotReady once per call
  * @property {(event: { attempt: number, delayMs: number, error: VoiceError }) => void} onReconnecting
- *   the connection was lost and is tried again after `delayMs`
+ *   the connection was lost: the first or the second round of tries starts after `delayMs`
  * @property {(data: BotReady) => void} onReconnected
  * @property {(event: { code: number | null, reason: string, error: VoiceError | null }) => void} onDisconnected
  *   once per call; `code` is null when no socket was closed by the server, `error` is null when
@@ -30,6 +30,8 @@
  * @property {() => void} onInterruption the player was told to drop what it had not played
  * @property {() => void} onBotInterrupted
  * @property {(data: any) => void} onServerMessage
+ * @property {(data: { text: string }) => void} onOperatorMessage somebody wrote to the caller from the
+ *   admin; also an `onServerMessage`
  * @property {(data: any) => void} onMetrics
  * @property {(message: Message) => void} onMessage every message that has no event of its own
  * @property {(level: number) => void} onLocalAudioLevel RMS, 0 to 1, 50 times a second
@@ -45,7 +47,8 @@
  * @property {string} [version] of RTVI
  * @property {Record<string, unknown>} [about]
  * @property {Record<string, boolean>} [capabilities]
- * @property {{ session: string, resume_token: string }} [voicews] of voicews servers only
+ * @property {{ session: string, resume_token: string, reconnect_grace_secs?: number }} [voicews] of
+ *   voicews servers only
  */
 
 /**
@@ -57,10 +60,17 @@
  */
 
 /**
+ * Text of the bot. RTVI 2 reports one segment several times, as it goes on being spoken; whatever version
+ * the server speaks, the fields are there under the names of both.
  * @typedef {object} BotOutput
- * @property {string} text
- * @property {boolean} [spoken]
- * @property {string} [aggregated_by]
+ * @property {string} text of the whole segment
+ * @property {string} output_type "sentence", "word", "code", ...
+ * @property {string} aggregated_by the same, as RTVI 1 calls it
+ * @property {boolean} will_be_spoken
+ * @property {boolean} spoken the same, as RTVI 1 calls it
+ * @property {number} [segment_id] of RTVI 2: reports of one segment have the same
+ * @property {"new" | "in-progress" | "completed"} [spoken_status] how far it was spoken, if it is
+ * @property {{ accumulated_text: string, remaining_text: string }} [spoken_progress]
  */
 
 /** RTVI messages whose data goes straight to an event. */

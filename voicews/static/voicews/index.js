@@ -3,7 +3,7 @@
  */
 
 export { CloseCode } from "./close-codes.js";
-export { ErrorCode, VoiceError } from "./errors.js";
+export { ErrorCode, explain, VoiceError } from "./errors.js";
 export { ProtobufFrameSerializer } from "./protobuf-frame-serializer.js";
 export { Resampler } from "./resampler.js";
 export { State } from "./states.js";

@@ -5,6 +5,8 @@
 import { ErrorCode, VoiceError } from "./errors.js";
 import { VERSION } from "./version.js";
 
+/** @import { BotOutput } from "./events.js" */
+
 export const RTVI_LABEL = "rtvi-ai";
 export const VOICEWS_LABEL = "voicews";
 const RTVI_VERSION = "2.2.0";
@@ -95,4 +97,30 @@ export function dtmfButtons(buttons) {
     );
   }
   return list;
+}
+
+/**
+ * The data of `bot-output`, with the names of RTVI 1 and of RTVI 2.
+ * @param {any} data
+ * @returns {BotOutput}
+ */
+export function botOutput(data) {
+  const outputType = data?.output_type ?? data?.aggregated_by ?? "sentence";
+  const isSpoken = data?.will_be_spoken ?? data?.spoken ?? false;
+  return {
+    ...data,
+    text: String(data?.text ?? ""),
+    output_type: outputType,
+    aggregated_by: outputType,
+    will_be_spoken: isSpoken,
+    spoken: isSpoken,
+  };
+}
+
+/**
+ * @param {any} data of a `server-message`
+ * @returns {string | null} what an operator wrote; null if it is another message
+ */
+export function operatorText(data) {
+  return data?.type === "operator-message" && typeof data.text === "string" ? data.text : null;
 }

@@ -10,7 +10,6 @@ const FAILURES = {
     ErrorCode.MICROPHONE_DENIED,
     "The microphone is blocked. Allow it for this site in the browser's settings and try again.",
   ],
-  SecurityError: [ErrorCode.MICROPHONE_DENIED, "This page may not use the microphone."],
   NotFoundError: [ErrorCode.MICROPHONE_MISSING, "No microphone was found. Connect one and try again."],
   OverconstrainedError: [ErrorCode.MICROPHONE_MISSING, "The chosen microphone is not there. Choose another one."],
   NotReadableError: [
@@ -25,10 +24,39 @@ const FAILURES = {
 
 /** @returns {VoiceError} */
 export function insecureContext() {
+  const isInsecureParent = globalThis.location?.protocol === "https:";
   return new VoiceError(
     ErrorCode.INSECURE_CONTEXT,
-    "Calls need a secure page: open it with https://, or on localhost.",
+    isInsecureParent
+      ? "Calls need a secure page, and the page that this one is embedded in is not: open that with https://."
+      : "Calls need a secure page: open it with https://, or on localhost.",
   );
+}
+
+/**
+ * The site itself keeps the microphone from this page: no setting of the browser will help.
+ * @param {string} reason
+ * @returns {VoiceError}
+ */
+function forbiddenBySite(reason) {
+  const isEmbedded = globalThis.top !== globalThis.self;
+  return new VoiceError(
+    ErrorCode.MICROPHONE_FORBIDDEN,
+    isEmbedded
+      ? "The page that this one is embedded in does not let it use the microphone: its <iframe> needs "
+        + "allow=\"microphone\". Open this page in a window of its own."
+      : "This site forbids the use of the microphone on this page, with its Permissions-Policy header. "
+        + "The browser's settings can't change that.",
+    { reason },
+  );
+}
+
+/** @returns {boolean} false also where the browser does not tell */
+function isForbiddenBySite() {
+  const { featurePolicy } = /** @type {{ featurePolicy?: { allowsFeature(name: string): boolean } }} */ (
+    /** @type {unknown} */ (globalThis.document ?? {})
+  );
+  return featurePolicy !== undefined && !featurePolicy.allowsFeature("microphone");
 }
 
 /**
@@ -48,13 +76,25 @@ export async function openMicrophone(deviceId) {
       },
     });
   } catch (error) {
-    const name = error instanceof Error || error instanceof DOMException ? error.name : "";
-    const [code, message] = FAILURES[name] ?? [
-      ErrorCode.MICROPHONE_FAILED,
-      "The microphone can't be opened.",
-    ];
-    throw new VoiceError(code, message, { reason: String(error), cause: error });
+    throw microphoneError(error);
   }
+}
+
+/**
+ * @param {unknown} error as getUserMedia gives it
+ * @returns {VoiceError}
+ */
+function microphoneError(error) {
+  const reason = String(error);
+  const name = error instanceof Error || error instanceof DOMException ? error.name : "";
+  if (name === "SecurityError" || (name === "NotAllowedError" && isForbiddenBySite())) {
+    return forbiddenBySite(reason);
+  }
+  const [code, message] = FAILURES[name] ?? [
+    ErrorCode.MICROPHONE_FAILED,
+    "The microphone can't be opened.",
+  ];
+  return new VoiceError(code, message, { reason, cause: error });
 }
 
 /** @returns {Promise<boolean>} whether taking the microphone again asks the user nothing */

@@ -3,7 +3,9 @@
  */
 
 import { CloseCode } from "./close-codes.js";
+import { watchPolicy } from "./security-policy.js";
 
+/** @import { VoiceError } from "./errors.js" */
 /** @import { Frame, FrameSerializer } from "./protobuf-frame-serializer.js" */
 
 /**
@@ -11,7 +13,8 @@ import { CloseCode } from "./close-codes.js";
  * @property {() => void} onOpen
  * @property {(frame: Frame) => void} onFrame
  * @property {(bytes: number) => void} onBadFrame
- * @property {(code: number, reason: string) => void} onClose
+ * @property {(code: number, reason: string, blocked: VoiceError | null) => void} onClose `blocked` by the
+ *   page's own policy
  */
 
 export class Socket {
@@ -19,6 +22,7 @@ export class Socket {
   framesOut = 0;
   #ws;
   #serializer;
+  #stopWatching;
   /** @type {SocketHandlers | null} */
   #handlers;
 
@@ -32,9 +36,13 @@ export class Socket {
     this.#handlers = handlers;
     this.#ws = new WebSocket(url);
     this.#ws.binaryType = "arraybuffer";
-    this.#ws.onopen = () => this.#handlers?.onOpen();
+    this.#ws.onopen = () => {
+      this.#stopWatching();
+      this.#handlers?.onOpen();
+    };
     this.#ws.onmessage = ({ data }) => this.#receive(data);
     this.#ws.onclose = ({ code, reason }) => this.#end(code, reason);
+    this.#stopWatching = watchPolicy(url, (error) => this.#end(CloseCode.ABNORMAL, error.reason, error));
   }
 
   get isOpen() {
@@ -58,6 +66,7 @@ export class Socket {
    */
   close(reason) {
     this.#handlers = null;
+    this.#stopWatching();
     this.#ws.close(CloseCode.NORMAL, reason);
   }
 
@@ -89,10 +98,12 @@ export class Socket {
   /**
    * @param {number} code
    * @param {string} reason
+   * @param {VoiceError | null} [blocked]
    */
-  #end(code, reason) {
+  #end(code, reason, blocked = null) {
     const handlers = this.#handlers;
     this.#handlers = null;
-    handlers?.onClose(code, reason);
+    this.#stopWatching();
+    handlers?.onClose(code, reason, blocked);
   }
 }

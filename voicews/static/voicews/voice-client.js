@@ -3,11 +3,13 @@
  */
 
 import { requestConnection } from "./connect-endpoint.js";
-import { CloseCode } from "./close-codes.js";
+import { CloseCode, mayReconnectAfter } from "./close-codes.js";
 import { Emitter } from "./emitter.js";
 import { ErrorCode, toVoiceError, VoiceError } from "./errors.js";
 import { MESSAGE_EVENTS } from "./events.js";
-import { clientReady, dtmfButtons, newId, RTVI_LABEL, rtviMessage } from "./messages.js";
+import {
+  botOutput, clientReady, dtmfButtons, newId, operatorText, RTVI_LABEL, rtviMessage,
+} from "./messages.js";
 import { listDevices } from "./microphone-access.js";
 import { Requests } from "./requests.js";
 import { State, StateMachine } from "./states.js";
@@ -272,7 +274,6 @@ export class VoiceClient {
   #handlers(call) {
     const emit = this.#emitter.emit.bind(this.#emitter);
     return {
-      onConnecting: () => this.#states.to(State.CONNECTING),
       onOpen: () => {
         this.#states.to(State.CONNECTED);
         this.#transport.send(clientReady());
@@ -284,14 +285,14 @@ export class VoiceClient {
           const { text, userId, timestamp } = frame;
           emit("onUserTranscript", { text, user_id: userId, timestamp, final: true });
         } else if (frame.type === "text") {
-          emit("onBotOutput", { text: frame.text });
+          emit("onBotOutput", botOutput({ text: frame.text }));
         }
       },
       onInterruption: () => emit("onInterruption"),
-      onReconnecting: (event) => {
-        this.#requests.rejectAll(event.error);
-        this.#states.to(State.RECONNECTING);
-        emit("onReconnecting", event);
+      onReconnecting: ({ delayMs, round, isNewRound }, error) => {
+        this.#requests.rejectAll(error);
+        if (!this.#states.is(State.RECONNECTING)) this.#states.to(State.RECONNECTING);
+        if (isNewRound) emit("onReconnecting", { attempt: round, delayMs, error });
       },
       onClosed: (code, reason, error) => {
         const expected = code === CloseCode.NORMAL && call.wasReady;
@@ -327,7 +328,10 @@ export class VoiceClient {
       this.#onBotError(call, data);
     } else if (Object.hasOwn(MESSAGE_EVENTS, type)) {
       if (type === "bot-stopped-speaking") this.#transport.endUtterance();
-      this.#emitter.emit(MESSAGE_EVENTS[/** @type {keyof typeof MESSAGE_EVENTS} */ (type)], data);
+      const event = MESSAGE_EVENTS[/** @type {keyof typeof MESSAGE_EVENTS} */ (type)];
+      this.#emitter.emit(event, event === "onBotOutput" ? botOutput(data) : data);
+      const text = event === "onServerMessage" ? operatorText(data) : null;
+      if (text !== null) this.#emitter.emit("onOperatorMessage", { text });
     } else {
       this.#emitter.emit("onMessage", message);
     }
@@ -341,9 +345,11 @@ export class VoiceClient {
     // A bot that restarts inside its session may say so again; there is nothing new in that.
     if (!this.#states.is(State.CONNECTED)) return;
     clearTimeout(call.connectTimer);
+    const graceSecs = data.voicews?.reconnect_grace_secs;
     this.#transport.ready({
       extended: data.voicews !== undefined,
       resumeToken: data.voicews?.resume_token ?? "",
+      graceMs: typeof graceSecs === "number" ? graceSecs * 1000 : null,
     });
     this.#states.to(State.READY);
     if (call.wasReady) {
@@ -409,7 +415,9 @@ export class VoiceClient {
     const over = error ?? new VoiceError(ErrorCode.CANCELLED, "The call has ended.");
     this.#requests.rejectAll(over);
     call.reject(over);
-    this.#states.to(error ? State.ERROR : State.DISCONNECTED);
+    // A call that could not be brought back has ended, and nothing is wrong with the next one.
+    const isOver = error === null || (call.wasReady && code !== null && mayReconnectAfter(code));
+    this.#states.to(isOver ? State.DISCONNECTED : State.ERROR);
     if (error) this.#emitter.emit("onError", error);
     this.#emitter.emit("onDisconnected", { code, reason, error });
   }

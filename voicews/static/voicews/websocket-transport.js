@@ -4,7 +4,7 @@
 
 import { CallAudio } from "./call-audio.js";
 import { closeError, mayReconnectAfter } from "./close-codes.js";
-import { socketUrl } from "./connect-endpoint.js";
+import { socketUrl, unreachable } from "./connect-endpoint.js";
 import { ErrorCode, VoiceError } from "./errors.js";
 import { Liveness } from "./liveness.js";
 import { parseMessage, ping, playback, VOICEWS_LABEL } from "./messages.js";
@@ -20,7 +20,7 @@ import { Socket } from "./socket.js";
 /** @import { Message } from "./messages.js" */
 /** @import { UserAudioHook } from "./microphone.js" */
 /** @import { AudioFrame, Frame, FrameSerializer } from "./protobuf-frame-serializer.js" */
-/** @import { ReconnectOptions } from "./reconnect-policy.js" */
+/** @import { ReconnectOptions, ReconnectTry } from "./reconnect-policy.js" */
 
 const MIC_FRAME_MS = 20;
 /** How long one try to come back may take, from the socket's opening to the bot's answer. */
@@ -38,18 +38,17 @@ const MAX_CHANNELS = 8;
  * @property {number | null} [playerSampleRate] Hz of the player's audio context, default null: the
  *   device's own. Frames of any rate are played right with either.
  * @property {UserAudioHook | null} [handleUserAudioStream] taps or replaces the microphone
- * @property {ReconnectOptions} [reconnect] default: two tries, after about 1 s and 4 s
+ * @property {ReconnectOptions} [reconnect] default: two rounds of tries
  */
 
 /**
  * What the owner of a transport, usually a VoiceClient, wants to know of it.
  * @typedef {object} TransportHandlers
- * @property {() => void} onConnecting a new try starts
  * @property {() => void} onOpen
  * @property {(message: Message) => void} onMessage
  * @property {(frame: Frame) => void} onFrame text and transcription frames
  * @property {() => void} onInterruption
- * @property {(event: { attempt: number, delayMs: number, error: VoiceError }) => void} onReconnecting
+ * @property {(next: ReconnectTry, error: VoiceError) => void} onReconnecting
  * @property {(code: number, reason: string, error: VoiceError) => void} onClosed for good
  * @property {(level: number) => void} onLocalLevel
  * @property {(report: PlaybackReport) => void} onPlayback
@@ -197,16 +196,16 @@ export class WebSocketTransport {
 
   /**
    * The bot has answered: audio may flow.
-   * @param {{ extended: boolean, resumeToken: string }} bot whether it speaks our extension, and the
-   *   token to come back with
+   * @param {{ extended: boolean, resumeToken: string, graceMs: number | null }} bot whether it speaks
+   *   our extension, the token to come back with, and for how long that is possible
    */
-  ready({ extended, resumeToken }) {
+  ready({ extended, resumeToken, graceMs }) {
     clearTimeout(this.#timer);
     this.#ready = true;
     this.#progress = "ready";
     this.#extended = extended;
     if (resumeToken) this.#token = resumeToken;
-    this.#policy.ready(performance.now());
+    this.#policy.ready(performance.now(), graceMs);
     if (extended) this.#liveness.start();
     this.#micQueue.drain(this.#outlet());
   }
@@ -252,11 +251,18 @@ export class WebSocketTransport {
   }
 
   #openSocket() {
-    const socket = new Socket(socketUrl(this.#params, this.#token), this.#serializer, {
+    const url = socketUrl(this.#params, this.#token);
+    const socket = new Socket(url, this.#serializer, {
       onOpen: () => this.#onSocketOpen(),
       onFrame: (frame) => this.#onFrame(frame),
       onBadFrame: (bytes) => this.#countBad(bytes),
-      onClose: (code, reason) => this.#onSocketClose(code, reason),
+      onClose: (code, reason, blocked) => {
+        const error = blocked ?? closeError(code, reason, this.#progress);
+        if (error.code === ErrorCode.CONNECT_FAILED && this.#progress === "connecting") {
+          error.message = unreachable(url);
+        }
+        this.#onSocketClose(code, reason, error);
+      },
     });
     this.#socket = socket;
     if (this.#progress === "ready") {
@@ -284,26 +290,23 @@ export class WebSocketTransport {
   /**
    * @param {number} code
    * @param {string} reason
+   * @param {VoiceError} error
    */
-  #onSocketClose(code, reason) {
+  #onSocketClose(code, reason, error) {
     this.#leaveSocket();
     this.#forgetSocket();
     this.#audio?.endUtterance();
-    const error = closeError(code, reason, this.#progress);
     const mayReturn = this.#progress === "ready";
-    const delayMs = mayReturn ? this.#policy.next(code, performance.now()) : null;
-    if (delayMs === null) {
-      if (this.#policy.tries > 0 && mayReconnectAfter(code)) {
+    const next = mayReturn ? this.#policy.next(code, performance.now()) : null;
+    if (next === null) {
+      if (this.#policy.rounds > 0 && mayReconnectAfter(code)) {
         error.message += " Reconnecting failed: please start a new call.";
       }
       this.#handlers?.onClosed(code, reason, error);
       return;
     }
-    this.#timer = setTimeout(() => {
-      this.#handlers?.onConnecting();
-      this.#openSocket();
-    }, delayMs);
-    this.#handlers?.onReconnecting({ attempt: this.#policy.tries, delayMs, error });
+    this.#timer = setTimeout(() => this.#openSocket(), next.delayMs);
+    this.#handlers?.onReconnecting(next, error);
   }
 
   /** @param {Frame} frame */

@@ -5,7 +5,7 @@
 import { startClocks } from "./clocks.js";
 import { ListenIn } from "./listen-in.js";
 import { openLiveSocket, showNote } from "./live-socket.js";
-import { replacePart, updater } from "./refresh.js";
+import { replacePart, sendForm, updater } from "./refresh.js";
 
 /** What grows while a call goes on. */
 const PARTS = ["#voicews-said", "#voicews-happened", "#voicews-sockets"];
@@ -111,6 +111,22 @@ if (call.dataset.socket) {
     },
   );
 }
+/** A page that is loaded anew would stop listening in. */
+const messageForm = /** @type {HTMLFormElement | null} */ (document.getElementById("voicews-message"));
+messageForm?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = /** @type {HTMLInputElement} */ (messageForm.querySelector("[type=submit]"));
+  button.disabled = true;
+  const page = await sendForm(messageForm, messageForm.dataset.failed ?? "");
+  button.disabled = false;
+  if (!page) return;
+  update(page);
+  if (!document.querySelector(".messagelist .success")) return;
+  messageForm.reset();
+  const details = /** @type {HTMLDetailsElement} */ (messageForm.closest("details"));
+  details.open = false;
+  details.querySelector("summary")?.focus();
+});
 const panel = document.getElementById("voicews-listen");
 if (panel) new ListenIn(panel);
 startClocks();

@@ -14,6 +14,7 @@ milliseconds (`_ms`), seconds (`_secs`) or, for `pts`, nanoseconds.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,13 @@ class Direction(enum.Enum):
 
 @dataclass(slots=True)
 class Frame:
-    """One piece of what flows."""
+    """One piece of what flows.
+
+    `transport_destination` names one of the output's `audio_out_destinations`; None is the one that
+    every output has.
+    """
+
+    transport_destination: str | None = field(default=None, kw_only=True, repr=False)
 
 
 @dataclass(slots=True)
@@ -294,6 +301,61 @@ class BotStoppedSpeakingFrame(SystemFrame):
 @dataclass(slots=True)
 class BotInterruptedFrame(SystemFrame):
     """Travels upstream: an interruption really cut something off."""
+
+
+# --- sound on its way out or in ---------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class VolumeFrame(ControlFrame):
+    """From here on the output's audio is multiplied by `volume`: 1.0 leaves it alone."""
+
+    volume: float
+
+
+@dataclass(slots=True)
+class VolumeGainFrame(ControlFrame):
+    """Multiplies the output's volume by `gain`, until the next of these: for some of the audio."""
+
+    gain: float
+
+
+@dataclass(slots=True)
+class MixerControlFrame(ControlFrame):
+    """For the mixer of the output; taken at once."""
+
+
+@dataclass(slots=True)
+class MixerUpdateSettingsFrame(MixerControlFrame):
+    """New settings for the mixer; which it has, it says itself."""
+
+    settings: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class MixerEnableFrame(MixerControlFrame):
+    """Switches the mixer on or off."""
+
+    enable: bool
+
+
+@dataclass(slots=True)
+class FilterControlFrame(ControlFrame):
+    """For the first filter on its way: upstream the input's, downstream the output's."""
+
+
+@dataclass(slots=True)
+class FilterUpdateSettingsFrame(FilterControlFrame):
+    """New settings for the filter; which it has, it says itself."""
+
+    settings: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class FilterEnableFrame(FilterControlFrame):
+    """Switches the filter on or off."""
+
+    enable: bool
 
 
 # --- text, messages, keys ---------------------------------------------------------------------

@@ -85,8 +85,8 @@ class TestAudio:
         assert call.tap.down(InputTextFrame) == [InputTextFrame("hi")]
         await call.finish()
 
-    @pytest.mark.parametrize("rate", [8000, 16000, 24000, 44100, 48000])
-    @pytest.mark.parametrize("wanted", [None, 8000, 24000])
+    @pytest.mark.parametrize("rate", [8000, 12345, 16000, 24000, 44100, 48000])
+    @pytest.mark.parametrize("wanted", [None, 8000, 24000, 37800])
     @virtual_time
     async def test_audio_in_sample_rate(self, rate: int, wanted: int | None) -> None:
         call = Call(audio_in_sample_rate=wanted).start()
@@ -381,10 +381,11 @@ class TestBadMessages:
     @pytest.mark.parametrize(
         ("frame", "error"),
         [
-            (InputAudioRawFrame(b"ab", 12345), "one of the usual sample rates, found 12345 Hz"),
+            (InputAudioRawFrame(b"ab", 3999), "expected 4000 to 192000 Hz, found 3999"),
+            (InputAudioRawFrame(b"ab", 192001), "expected 4000 to 192000 Hz, found 192001"),
             (InputAudioRawFrame(b"abc", 8000), "expected a multiple of 2 bytes, found 3"),
             (InputAudioRawFrame(b"abcd", 16000, 3), "expected a multiple of 6 bytes, found 4"),
-            (InputAudioRawFrame(wrap_wav(b"ab", 12345), 16000), "found 12345 Hz"),
+            (InputAudioRawFrame(wrap_wav(b"ab", 1234), 16000), "found 1234"),
             (InputAudioRawFrame(b"RIFFxxxxWAVE", 16000), "WAV: expected a fmt and a data chunk"),
         ],
     )
@@ -397,6 +398,19 @@ class TestBadMessages:
         assert call.transport.invalid_messages == 1
         assert error in caplog.messages[0]
         assert call.tap.down(InputAudioRawFrame) == []
+        await call.finish()
+
+    @virtual_time
+    async def test_rates_that_nobody_uses_are_a_few_in_a_call(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        call = Call().start()
+        for rate in (12345, 7350, 37800, 12345, 8000, 48000):
+            await call.hear(bytes(rate // 50 * 2), rate)
+        assert call.transport.invalid_messages == 0
+        await call.hear(bytes(640), 16001)
+        assert call.transport.invalid_messages == 1
+        assert "expected a usual sample rate, found another one: 16001 Hz" in caplog.messages[0]
         await call.finish()
 
     @virtual_time

@@ -252,8 +252,8 @@ class TestFormat:
         assert {frame.sample_rate for frame in call.audio()} == {24000}
         await call.finish()
 
-    @pytest.mark.parametrize("out", [8000, 16000, 24000, 44100, 48000])
-    @pytest.mark.parametrize("rate", [8000, 16000, 24000, 22050])
+    @pytest.mark.parametrize("out", [8000, 12345, 16000, 24000, 44100, 48000])
+    @pytest.mark.parametrize("rate", [8000, 16000, 24000, 22050, 37800])
     @virtual_time
     async def test_audio_out_sample_rate(self, rate: int, out: int) -> None:
         call = Call(audio_out_sample_rate=out).start()

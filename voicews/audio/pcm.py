@@ -127,3 +127,13 @@ def scale(pcm: bytes, gain: float) -> bytes:
     np.minimum(samples, 32767.0, out=samples)
     np.maximum(samples, -32768.0, out=samples)
     return samples.astype(INT16).tobytes()
+
+
+def fade(pcm: bytes, from_gain: float, to_gain: float, num_channels: int = 1) -> bytes:
+    """Change the level from one to the other, evenly over the whole of it. Clips."""
+    check_whole_frames(pcm, num_channels)
+    samples = np.frombuffer(pcm, INT16)
+    gains = np.linspace(from_gain, to_gain, len(samples) // num_channels + 1, dtype=np.float32)
+    faded: NDArray[np.float32] = samples * gains[1:].repeat(num_channels)
+    np.rint(faded, out=faded)
+    return faded.clip(-32768.0, 32767.0).astype(INT16).tobytes()

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -84,6 +84,10 @@ class VADAnalyzer(ABC):
     window other than 20 ms. Time is media time, so the result doesn't depend on when or in which
     chunks the audio arrives. An analyzer serves one stream.
     """
+
+    #: True: it takes more than a millisecond, and runs in a thread instead of on the event loop.
+    #: One chunk of a stream at a time, in order.
+    in_thread: ClassVar[bool] = False
 
     def __init__(self, params: VADParams | None = None) -> None:
         self.params = params or VADParams()

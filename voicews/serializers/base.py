@@ -18,6 +18,8 @@ class FrameSerializer(ABC):
     #: Whether the peer answers a serialized `MarkFrame`, which `deserialize` then turns into a
     #: `MarkPlayedFrame`.
     acknowledges_marks: bool = False
+    #: Whether audio for one of the `audio_out_destinations` can be told from other audio.
+    carries_destinations: bool = False
 
     #: False: keys can't be pressed by a message (`OutputDTMFFrame`); the transport plays tones.
     sends_dtmf: bool = True

@@ -16,20 +16,22 @@ class TextFrame(_message.Message):
     def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class AudioRawFrame(_message.Message):
-    __slots__ = ("id", "name", "audio", "sample_rate", "num_channels", "pts")
+    __slots__ = ("id", "name", "audio", "sample_rate", "num_channels", "pts", "destination")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_RATE_FIELD_NUMBER: _ClassVar[int]
     NUM_CHANNELS_FIELD_NUMBER: _ClassVar[int]
     PTS_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     audio: bytes
     sample_rate: int
     num_channels: int
     pts: int
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., audio: _Optional[bytes] = ..., sample_rate: _Optional[int] = ..., num_channels: _Optional[int] = ..., pts: _Optional[int] = ...) -> None: ...
+    destination: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., audio: _Optional[bytes] = ..., sample_rate: _Optional[int] = ..., num_channels: _Optional[int] = ..., pts: _Optional[int] = ..., destination: _Optional[str] = ...) -> None: ...
 
 class TranscriptionFrame(_message.Message):
     __slots__ = ("id", "name", "text", "user_id", "timestamp")
@@ -52,12 +54,14 @@ class MessageFrame(_message.Message):
     def __init__(self, data: _Optional[str] = ...) -> None: ...
 
 class InterruptionFrame(_message.Message):
-    __slots__ = ("id", "name")
+    __slots__ = ("id", "name", "destination")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    destination: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., destination: _Optional[str] = ...) -> None: ...
 
 class ImageRawFrame(_message.Message):
     __slots__ = ("id", "name", "image", "width", "height", "format", "pts")
@@ -78,17 +82,21 @@ class ImageRawFrame(_message.Message):
     def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., image: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., pts: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("text", "audio", "transcription", "message", "interruption", "image")
+    __slots__ = ("text", "audio", "transcription", "message", "interruption", "image", "destination_audio", "destination_interruption")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPTION_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_INTERRUPTION_FIELD_NUMBER: _ClassVar[int]
     text: TextFrame
     audio: AudioRawFrame
     transcription: TranscriptionFrame
     message: MessageFrame
     interruption: InterruptionFrame
     image: ImageRawFrame
-    def __init__(self, text: _Optional[_Union[TextFrame, _Mapping]] = ..., audio: _Optional[_Union[AudioRawFrame, _Mapping]] = ..., transcription: _Optional[_Union[TranscriptionFrame, _Mapping]] = ..., message: _Optional[_Union[MessageFrame, _Mapping]] = ..., interruption: _Optional[_Union[InterruptionFrame, _Mapping]] = ..., image: _Optional[_Union[ImageRawFrame, _Mapping]] = ...) -> None: ...
+    destination_audio: AudioRawFrame
+    destination_interruption: InterruptionFrame
+    def __init__(self, text: _Optional[_Union[TextFrame, _Mapping]] = ..., audio: _Optional[_Union[AudioRawFrame, _Mapping]] = ..., transcription: _Optional[_Union[TranscriptionFrame, _Mapping]] = ..., message: _Optional[_Union[MessageFrame, _Mapping]] = ..., interruption: _Optional[_Union[InterruptionFrame, _Mapping]] = ..., image: _Optional[_Union[ImageRawFrame, _Mapping]] = ..., destination_audio: _Optional[_Union[AudioRawFrame, _Mapping]] = ..., destination_interruption: _Optional[_Union[InterruptionFrame, _Mapping]] = ...) -> None: ...

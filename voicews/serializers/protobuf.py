@@ -1,6 +1,7 @@
 """The wire of Pipecat's protobuf clients, and what voicews adds to it.
 
-Additions, which other clients ignore: `pts` on outgoing audio, and JSON messages with the label
+Additions, which other clients ignore: `pts` on outgoing audio, audio and interruptions for one of
+the `audio_out_destinations`, and JSON messages with the label
 `voicews`: `ping` and `pong` as signs of life, `playback` as the client's report of what it has
 really played.
 """
@@ -44,6 +45,8 @@ _parse = pb.Frame.FromString
 class ProtobufFrameSerializer(FrameSerializer):
     """Every message is binary and holds one `Frame` of `frames.proto`."""
 
+    carries_destinations = True
+
     def serialize(self, frame: Frame) -> str | bytes | None:
         encode = _ENCODERS.get(type(frame))
         return None if encode is None else encode(frame).SerializeToString()
@@ -65,7 +68,11 @@ class ProtobufFrameSerializer(FrameSerializer):
 def _encode_audio(frame: OutputAudioRawFrame) -> pb.Frame:
     # Field by field: keyword arguments to a generated class cost twice as much.
     message = pb.Frame()
-    audio = message.audio
+    if frame.transport_destination is None:
+        audio = message.audio
+    else:
+        audio = message.destination_audio
+        audio.destination = frame.transport_destination
     audio.name = "audio"
     audio.audio = frame.audio
     audio.sample_rate = frame.sample_rate
@@ -109,7 +116,13 @@ def pong_message(frame: PongFrame) -> dict[str, Any]:
     return {"label": EXTENSION_LABEL, "type": "pong", "id": frame.id, "data": {}}
 
 
-def _encode_interruption(_frame: InterruptionFrame) -> pb.Frame:
+def _encode_interruption(frame: InterruptionFrame) -> pb.Frame:
+    if frame.transport_destination is not None:
+        return pb.Frame(
+            destination_interruption=pb.InterruptionFrame(
+                name="interruption", destination=frame.transport_destination
+            )
+        )
     return pb.Frame(interruption=pb.InterruptionFrame(name="interruption"))
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from voicews.audio.pcm import mix_channels
+from voicews.audio.pcm import check_sample_rate, mix_channels
 from voicews.audio.resampling import Resampler
+from voicews.audio.vad import VADEvent
 from voicews.audio.wav import is_wav, split_wav
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
     CallEndedFrame,
     ClientConnectedFrame,
     Direction,
+    FilterControlFrame,
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
@@ -24,10 +27,12 @@ from voicews.frames import (
     ProtocolRequestFrame,
     StartFrame,
     StartInputFrame,
+    SystemFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
+from voicews.transports.effects import AudioPart, audio_threads
 from voicews.transports.params import SAMPLE_RATES, TransportParams
 
 if TYPE_CHECKING:
@@ -36,6 +41,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INVALID_LOG_INTERVAL_SECS = 1.0
+#: Sample rates that nobody uses which one call may come with: each costs some milliseconds for the
+#: design of its resampler.
+MAX_UNUSUAL_RATES = 3
+#: Chunks that may wait for a filter or an analyzer, some seconds: what comes then is dropped.
+MAX_WAITING_ITEMS = 250
 
 #: What concerns the transport alone.
 ControlInput = (
@@ -70,7 +80,16 @@ class InputTransport(FrameProcessor):
         self._channels = params.audio_in_channels
         self._resampler: Resampler | None = None
         self._resampler_format = (0, 0)
+        self._unusual_rates: set[int] = set()
         self._streaming = params.audio_in_stream_on_start
+        self._filter: AudioPart | None = None
+        if params.audio_in_filter is not None:
+            self._filter = AudioPart(params.audio_in_filter, "filter", self.report_exception)
+        self._vad_in_thread = params.vad_analyzer is not None and params.vad_analyzer.in_thread
+        #: Audio and what came after it, while filter or analyzer are busy with what came before.
+        self._waiting: deque[Frame | Awaitable[object]] = deque()
+        self._working: asyncio.Task[None] | None = None
+        self._dropped_audio = 0
         self._greeted = False
         self._had_client = False
         self._invalid_in_a_row = 0
@@ -85,12 +104,32 @@ class InputTransport(FrameProcessor):
             return
         if isinstance(frame, StartFrame):
             self._rate = self._params.audio_in_sample_rate or frame.audio_in_sample_rate
-            if self._params.vad_analyzer is not None:
-                self._params.vad_analyzer.set_sample_rate(self._rate)
+            self._start_parts()
             self.push_frame(frame, direction)
             self._on_started(frame)
             return
+        if isinstance(frame, FilterControlFrame) and self._filter is not None:
+            self._wait_for(self._filter.control(frame))
+            return
         self.push_frame(frame, direction)
+
+    async def cleanup(self) -> None:
+        self._waiting.clear()
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait([self._working])
+        if self._filter is not None:
+            await self._filter.stop()
+
+    def _start_parts(self) -> None:
+        if self._filter is not None:
+            self._wait_for(self._filter.start(self._rate, self._channels))
+        vad = self._params.vad_analyzer
+        if vad is not None and self._vad_in_thread:
+            loop = asyncio.get_running_loop()
+            self._wait_for(loop.run_in_executor(audio_threads, vad.set_sample_rate, self._rate))
+        elif vad is not None:
+            vad.set_sample_rate(self._rate)
 
     def new_client(self) -> None:
         """The next valid message is the first of another client."""
@@ -126,10 +165,12 @@ class InputTransport(FrameProcessor):
             self.greet()
         if frame is None:
             return
-        if type(frame) is InputAudioRawFrame:
-            self._push_audio(frame)
-        elif isinstance(frame, ControlInput):
+        if isinstance(frame, ControlInput):
             self._on_control(frame)
+        elif self._working is not None and not isinstance(frame, SystemFrame):
+            self._wait(frame)
+        elif type(frame) is InputAudioRawFrame:
+            self._take_audio(frame)
         else:
             self.push_frame(frame)
 
@@ -151,7 +192,7 @@ class InputTransport(FrameProcessor):
         elif rate == self._rate and channels == self._channels:
             return frame
         if rate != self._rate and rate not in SAMPLE_RATES:
-            raise InvalidMessage(f"expected one of the usual sample rates, found {rate} Hz")
+            self._check_unusual_rate(rate)
         if channels != self._channels:
             pcm = mix_channels(pcm, channels, self._channels)
         if rate != self._rate:
@@ -161,18 +202,40 @@ class InputTransport(FrameProcessor):
             pcm = self._resampler.process(pcm)
         return InputAudioRawFrame(pcm, self._rate, self._channels, frame.pts)
 
-    def _push_audio(self, frame: InputAudioRawFrame) -> None:
+    def _check_unusual_rate(self, rate: int) -> None:
+        if rate in self._unusual_rates:
+            return
+        check_sample_rate(rate)
+        if len(self._unusual_rates) >= MAX_UNUSUAL_RATES:
+            raise InvalidMessage(f"expected a usual sample rate, found another one: {rate} Hz")
+        self._unusual_rates.add(rate)
+
+    # --- filter and analyzer --------------------------------------------------------------------
+
+    def _take_audio(self, frame: InputAudioRawFrame) -> None:
+        if self._vad_in_thread or (self._filter is not None and self._filter.waits):
+            self._wait(frame)
+            return
+        if self._filter is not None:
+            frame.audio = self._filter.process(frame.audio)
+            if not frame.audio:
+                return
         vad = self._params.vad_analyzer
         if vad is None:
             if self._params.audio_in_passthrough:
                 self.push_frame(frame)
             return
-        pcm = frame.audio if self._channels == 1 else mix_channels(frame.audio, self._channels, 1)
         try:
-            events = vad.process(pcm)
+            events = vad.process(self._mono(frame.audio))
         except Exception as error:  # noqa: BLE001 - a project's own analyzer
             self.report_exception(error, "to detect voice activity")
             events = []
+        self._push_audio(frame, events)
+
+    def _mono(self, pcm: bytes) -> bytes:
+        return pcm if self._channels == 1 else mix_channels(pcm, self._channels, 1)
+
+    def _push_audio(self, frame: InputAudioRawFrame, events: list[VADEvent]) -> None:
         for event in events:
             if event.speaking:
                 self.push_frame(UserStartedSpeakingFrame(event.edge_secs, event.detected_secs))
@@ -183,6 +246,59 @@ class InputTransport(FrameProcessor):
         for event in events:
             if not event.speaking:
                 self.push_frame(UserStoppedSpeakingFrame(event.edge_secs, event.detected_secs))
+
+    def _wait_for(self, awaitable: Awaitable[object] | None) -> None:
+        """What comes from now on waits for this."""
+        if awaitable is not None:
+            self._wait(awaitable)
+
+    def _wait(self, item: Frame | Awaitable[object]) -> None:
+        if len(self._waiting) >= MAX_WAITING_ITEMS and isinstance(item, InputAudioRawFrame):
+            if self._dropped_audio % MAX_WAITING_ITEMS == 0:
+                logger.warning("call %s: %s: filter or analyzer too slow", self.call_id, self.name)
+            self._dropped_audio += 1
+            return
+        self._waiting.append(item)
+        if self._working is None:
+            self._working = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                item = self._waiting.popleft()
+                if isinstance(item, InputAudioRawFrame):
+                    await self._process_later(item)
+                elif isinstance(item, Frame):
+                    self.push_frame(item)
+                else:
+                    await self._finish(item)
+        finally:
+            self._working = None
+
+    async def _finish(self, awaitable: Awaitable[object]) -> None:
+        try:
+            await awaitable
+        except Exception as error:  # noqa: BLE001 - a project's own filter or analyzer
+            self.report_exception(error, "to start")
+
+    async def _process_later(self, frame: InputAudioRawFrame) -> None:
+        if self._filter is not None:
+            frame.audio = await self._filter.process_later(frame.audio)
+        vad = self._params.vad_analyzer
+        if not frame.audio:
+            return
+        events: list[VADEvent] = []
+        if vad is not None:
+            pcm = self._mono(frame.audio)
+            try:
+                if self._vad_in_thread:
+                    loop = asyncio.get_running_loop()
+                    events = await loop.run_in_executor(audio_threads, vad.process, pcm)
+                else:
+                    events = vad.process(pcm)
+            except Exception as error:  # noqa: BLE001 - a project's own analyzer
+                self.report_exception(error, "to detect voice activity")
+        self._push_audio(frame, events)
 
     def _reject(self, error: str) -> None:
         self.invalid_messages += 1

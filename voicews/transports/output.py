@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from voicews.exceptions import ConfigurationError
 from voicews.frames import (
     BotInterruptedFrame,
     BotStartedSpeakingFrame,
@@ -14,11 +15,17 @@ from voicews.frames import (
     DataFrame,
     Direction,
     EndFrame,
+    FilterControlFrame,
     Frame,
     InputAudioRawFrame,
     InterruptionFrame,
+    MarkFrame,
+    MixerControlFrame,
     OutputAudioRawFrame,
+    PlayedFrame,
     StartFrame,
+    VolumeFrame,
+    VolumeGainFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
 from voicews.transports.params import TransportParams
@@ -27,6 +34,10 @@ from voicews.transports.writer import SocketWriter
 
 if TYPE_CHECKING:
     from voicews.serializers.base import FrameSerializer
+
+
+#: What changes the sound of one destination.
+SoundControl = FilterControlFrame | MixerControlFrame | VolumeFrame | VolumeGainFrame
 
 
 class OutputTransport(FrameProcessor):
@@ -55,10 +66,25 @@ class OutputTransport(FrameProcessor):
         #: Set when either a client or a cancel will come for certain: then the end waits for it.
         self.awaits_client = False
         self._writer: SocketWriter | None = None
-        self._track = OutputTrack(
-            self, params, serializer, packet_size=packet_size, pads_last_packet=pads_last_packet
-        )
-        self._tracks = [self._track]
+        if params.audio_out_destinations and not serializer.carries_destinations:
+            raise ConfigurationError(
+                "audio_out_destinations: expected none with the protocol of "
+                f"{type(serializer).__name__}, found {len(params.audio_out_destinations)}"
+            )
+        self._by_destination = {
+            destination: OutputTrack(
+                self,
+                params,
+                serializer,
+                destination,
+                packet_size=packet_size,
+                pads_last_packet=pads_last_packet,
+            )
+            for destination in (None, *params.audio_out_destinations)
+        }
+        self._track = self._by_destination[None]
+        self._tracks = list(self._by_destination.values())
+        self._unknown_destinations: set[str] = set()
         self._speaking_tracks = 0
         self._ending = False
         self._end_frame: EndFrame | None = None
@@ -108,15 +134,19 @@ class OutputTransport(FrameProcessor):
         kind = type(frame)
         if kind is OutputAudioRawFrame:
             assert isinstance(frame, OutputAudioRawFrame)
-            self._track.play(frame)
+            track = self._track if frame.transport_destination is None else self._track_of(frame)
+            if track is not None:
+                track.play(frame)
         elif kind is InputAudioRawFrame:
             return
         elif direction is Direction.UPSTREAM:
             self.push_frame(frame, direction)
-        elif isinstance(frame, DataFrame):
-            self._track.put(frame)
+        elif isinstance(frame, DataFrame | SoundControl):
+            track = self._track_of(frame)
+            if track is not None:
+                track.put(frame)
         elif isinstance(frame, InterruptionFrame):
-            self._interrupt(frame)
+            self._interrupt()
             self.push_frame(frame)
         elif isinstance(frame, EndFrame):
             self._end(frame)
@@ -138,16 +168,31 @@ class OutputTransport(FrameProcessor):
             track.start(rate)
         self.push_frame(frame)
 
-    def _interrupt(self, frame: InterruptionFrame) -> None:
+    def _track_of(self, frame: Frame) -> OutputTrack | None:
+        destination = frame.transport_destination
+        track = self._by_destination.get(destination)
+        if track is None and destination is not None:
+            if destination not in self._unknown_destinations:
+                self._unknown_destinations.add(destination)
+                self.push_error(f"{destination!r} is not one of audio_out_destinations")
+            if isinstance(frame, MarkFrame):
+                self.push_frame(PlayedFrame(frame.name, 0.0, interrupted=True), Direction.UPSTREAM)
+        return track
+
+    def _interrupt(self) -> None:
         now = asyncio.get_running_loop().time()
         dropped = [(track, track.drop_queued(now)) for track in self._tracks]
         audible = [(track, unsent) for track, unsent in dropped if unsent is not None]
         if not audible:
             return
-        if self._writer is not None:
+        flushed = {track: not track.is_continuous for track, _ in audible}
+        if self._writer is not None and any(flushed.values()):
             self._writer.drop_pending()
-            self.send(frame)
-        cut = [played for track, unsent in audible for played in track.cut(unsent, now)]
+            for track in filter(flushed.__getitem__, flushed):
+                self.send(InterruptionFrame(transport_destination=track.destination))
+        cut: list[PlayedFrame] = []
+        for track, unsent in audible:
+            cut += track.cut(unsent, now, flushed=flushed[track])
         self.push_frame(BotInterruptedFrame(), Direction.UPSTREAM)
         for track, _ in audible:
             track.stop_speaking()
@@ -192,6 +237,10 @@ class OutputTransport(FrameProcessor):
         self.send(frame, urgent=False)
         self._on_ended(frame)
         self.push_frame(frame)
+
+    async def cleanup(self) -> None:
+        for track in self._tracks:
+            await track.cleanup()
 
     # --- from the tracks ------------------------------------------------------------------------
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
+from voicews.audio.filters import AudioFilter
+from voicews.audio.mixers import AudioMixer
+from voicews.audio.pcm import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
 from voicews.audio.vad import VADAnalyzer
 from voicews.exceptions import ConfigurationError
 from voicews.serializers.base import FrameSerializer
 from voicews.transports.reconnect import ReconnectPolicy
 
-#: The rates (Hz) that audio may have: a resampler is designed for each pair of them that occurs,
-#: so the set must be small, whatever a peer says.
+#: The rates (Hz) that audio usually has: for these a resampler is made whatever a peer says.
 SAMPLE_RATES = frozenset(
     [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
 )
 
 _NOT_YET = (
-    "audio_out_mixer",
-    "audio_out_destinations",
-    "audio_in_filter",
     "video_in_enabled",
     "video_out_enabled",
     "video_out_is_live",
@@ -51,8 +49,14 @@ class TransportParams:
     audio_out_bitrate: int = 96000
     #: A frame longer than n x 10 ms leaves in chunks of that length.
     audio_out_10ms_chunks: int = 4
-    audio_out_mixer: Any = None
-    audio_out_destinations: Sequence[str] = ()
+    #: What is heard under and between the bot's speech: a mixer, or one for each destination (None
+    #: is the one that every output has). While there is one, audio never stops.
+    audio_out_mixer: AudioMixer | Mapping[str | None, AudioMixer] | None = None
+    #: Names for further audio, each with a play queue of its own: frames go there by their
+    #: `transport_destination`. Refused where the protocol can't tell them apart.
+    audio_out_destinations: Sequence[str] = field(default_factory=list)
+    #: Changes all that the bot says, before volume and mixer.
+    audio_out_filter: AudioFilter | None = None
     #: Silence (seconds) between the last audio and the close at an orderly end.
     audio_out_end_silence_secs: float = 2.0
     #: Send silence in real time while the bot has nothing to say.
@@ -68,7 +72,8 @@ class TransportParams:
     audio_in_enabled: bool = False
     audio_in_sample_rate: int | None = None
     audio_in_channels: int = 1
-    audio_in_filter: Any = None
+    #: Changes all that the user says, before voice activity is looked for.
+    audio_in_filter: AudioFilter | None = None
     #: False: audio waits outside until a processor pushes a `StartInputFrame` upstream.
     audio_in_stream_on_start: bool = True
     #: False: voice activity is reported, the audio itself goes no further.
@@ -87,7 +92,7 @@ class TransportParams:
     video_out_framerate: int = 30
     video_out_color_format: str = "RGB"
     video_out_codec: str | None = None
-    video_out_destinations: Sequence[str] = ()
+    video_out_destinations: Sequence[str] = field(default_factory=list)
 
     #: Turns wire messages into frames; None speaks protobuf.
     serializer: FrameSerializer | None = None
@@ -100,13 +105,14 @@ class TransportParams:
         defaults = {f.name: f.default for f in dataclasses.fields(TransportParams)}
         for name in _NOT_YET:
             value = getattr(self, name)
-            if value != defaults[name] and not (value == [] and defaults[name] == ()):
+            if value not in (defaults[name], [], ()):
                 raise ConfigurationError(f"{name} is not supported by this version of voicews")
         for name in ("audio_in_sample_rate", "audio_out_sample_rate"):
             rate = getattr(self, name)
-            if rate is not None and rate not in SAMPLE_RATES:
-                usual = ", ".join(map(str, sorted(SAMPLE_RATES)))
-                raise ConfigurationError(f"expected {name} to be one of {usual} Hz, found {rate}")
+            if rate is not None and not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+                raise ConfigurationError(
+                    f"expected {name} from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, found {rate}"
+                )
         for name in ("audio_in_channels", "audio_out_channels"):
             if getattr(self, name) not in (1, 2):
                 raise ConfigurationError(f"expected {name} 1 or 2, found {getattr(self, name)}")
@@ -116,11 +122,58 @@ class TransportParams:
         for name in ("audio_out_end_silence_secs", "audio_out_lead_secs", "audio_out_volume"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"expected {name} >= 0, found {getattr(self, name)}")
+        self._check_parts()
         if self.audio_out_write_timeout_secs <= 0:
             raise ConfigurationError(
                 "expected audio_out_write_timeout_secs > 0, "
                 f"found {self.audio_out_write_timeout_secs}"
             )
+
+    def mixer_of(self, destination: str | None) -> AudioMixer | None:
+        """The mixer of one of `audio_out_destinations`, or with None of all other audio."""
+        if isinstance(self.audio_out_mixer, Mapping):
+            return self.audio_out_mixer.get(destination)
+        return self.audio_out_mixer if destination is None else None
+
+    def _check_parts(self) -> None:
+        destinations = list(self.audio_out_destinations)
+        if isinstance(self.audio_out_destinations, str) or not all(
+            isinstance(name, str) and name  # type: ignore[redundant-expr]  # whatever was given
+            for name in destinations
+        ):
+            raise ConfigurationError(
+                f"audio_out_destinations: expected a list of names, found {destinations!r}"
+            )
+        if len(set(destinations)) < len(destinations):
+            raise ConfigurationError(
+                f"audio_out_destinations: expected each name once, found {destinations!r}"
+            )
+        mixers = self.audio_out_mixer
+        if not isinstance(mixers, Mapping):
+            mixers = {} if mixers is None else {None: mixers}
+        for destination, mixer in mixers.items():
+            if destination is not None and destination not in destinations:
+                raise ConfigurationError(
+                    "audio_out_mixer: expected the names of audio_out_destinations, "
+                    f"found {destination!r}"
+                )
+            _check_methods("audio_out_mixer", mixer, "mix")
+        for name in ("audio_out_filter", "audio_in_filter"):
+            if getattr(self, name) is not None:
+                _check_methods(name, getattr(self, name), "filter")
+
+
+def _check_methods(owner: str, value: object, method: str) -> None:
+    missing = [
+        name
+        for name in ("start", "stop", "process_frame", method)
+        if not callable(getattr(value, name, None))
+    ]
+    if missing:
+        raise ConfigurationError(
+            f"{owner}: expected an object with start, stop, process_frame and {method}, "
+            f"found a {type(value).__name__} without {', '.join(missing)}"
+        )
 
 
 @dataclass(kw_only=True)

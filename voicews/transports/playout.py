@@ -107,15 +107,20 @@ class Playout:
         sent_pts: int,
         ahead_secs: float,
         now: float,
+        *,
+        flushed: bool = True,
     ) -> list[PlayedFrame]:
-        """Everything is cut off. `unsent` are (name, duration_ms, ms not sent) in the queue."""
+        """Everything is cut off. `unsent` are (name, duration_ms, ms not sent) in the queue.
+
+        Where the peer is not `flushed` it plays what was sent.
+        """
         cut = list(self._waiting)
         self._waiting.clear()
         for name, duration_ms, unsent_ms in unsent:
             end_pts = sent_pts + int(unsent_ms * NS_PER_MS)
             cut.append(self._utterance(name, duration_ms, end_pts, now))
         self._lost.clear()
-        if self._reports:
+        if self._reports and flushed:
             for utterance in cut:
                 utterance.deadline = now + FLUSH_GRACE_SECS
             self._cut.extend(cut)

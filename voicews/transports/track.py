@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from voicews.audio.dtmf import dtmf_tone
@@ -12,7 +13,6 @@ from voicews.audio.pcm import (
     check_sample_rate,
     check_whole_frames,
     mix_channels,
-    scale,
     silence,
 )
 from voicews.audio.resampling import Resampler
@@ -21,12 +21,17 @@ from voicews.frames import (
     DataFrame,
     Direction,
     EndFrame,
+    FilterControlFrame,
     Frame,
     MarkFrame,
+    MixerControlFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
     PlayedFrame,
+    VolumeFrame,
+    VolumeGainFrame,
 )
+from voicews.transports.effects import OutputEffects
 from voicews.transports.live_trim import LiveTrim
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
@@ -34,6 +39,8 @@ from voicews.transports.playout import Playout
 from voicews.transports.writer import SocketWriter
 
 if TYPE_CHECKING:
+    from voicews.audio.filters import AudioFilter
+    from voicews.audio.mixers import AudioMixer
     from voicews.serializers.base import FrameSerializer
 
 NS_PER_SEC = 1_000_000_000
@@ -44,6 +51,15 @@ SPEECH_HOLD_SECS = 0.2
 SILENCE_HOLD_SECS = 0.1
 #: The peer's own buffer: so long after the playhead an interruption may still cut something off.
 PEER_BUFFER_SECS = 0.3
+#: With a mixer, what is heard goes on through an interruption: so much (seconds) of what the bot
+#: said may still be heard after it.
+MIXED_LEAD_SECS = 0.1
+#: How far ahead (seconds) a mixer's own sound is sent: what the bot says comes after it.
+FILL_LEAD_SECS = 0.04
+#: While the bot speaks its audio may come as late as this (seconds) before it is torn.
+FILL_MARGIN_SECS = 0.01
+#: A peer that has not taken so much (seconds) is behind, and has to be told to throw it away.
+MAX_CONTINUOUS_BACKLOG_SECS = 0.5
 #: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 #: A key played as a tone, and the silence after it (ms).
@@ -59,6 +75,7 @@ class TrackOwner(Protocol):
     def send(self, frame: Frame, *, urgent: bool = True) -> None: ...
     def push_frame(self, frame: Frame, direction: Direction = ...) -> None: ...
     def push_error(self, error: str) -> None: ...
+    def report_exception(self, error: BaseException, doing: str) -> None: ...
     def press(self, buttons: str) -> bool:
         """Press keys other than by tones; False if that can't be done."""
 
@@ -80,14 +97,21 @@ class OutputTrack:
         owner: TrackOwner,
         params: TransportParams,
         serializer: FrameSerializer,
+        destination: str | None = None,
         *,
         packet_size: int | None = None,
         pads_last_packet: bool = False,
     ) -> None:
         self._owner = owner
         self._params = params
+        self.destination = destination
         self._enabled = params.audio_out_enabled
-        self._reshapes = packet_size is not None or params.audio_out_volume != 1.0
+        #: What filter or mixer are busy with; the chunk that came of it, and whether it is speech.
+        self._processing: asyncio.Task[None] | None = None
+        self._processed = b""
+        self._processed_speech = False
+        #: Grows with what is dropped.
+        self._epoch = 0
         self._serializer = serializer
         self._packet_size = packet_size
         self._pads_last_packet = pads_last_packet
@@ -98,11 +122,21 @@ class OutputTrack:
         self._rate = params.audio_out_sample_rate or 24000
         self._channels = params.audio_out_channels
         self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+        mixer = params.mixer_of(destination)
+        filter_ = params.audio_out_filter if destination is None else None
+        #: None: audio leaves as it is.
+        self._effects: OutputEffects | None = None
+        if mixer is not None or filter_ is not None or params.audio_out_volume != 1.0:
+            self._effects = self._make_effects(filter_, mixer)
+        self._mixes = mixer is not None
         self._resampler: Resampler | None = None
         self._resampler_format = (0, 0)
         self._known_format = (0, 0)
         self._packets = bytearray()
-        self._pacer = Pacer(params.audio_out_lead_secs)
+        lead_secs = params.audio_out_lead_secs
+        self._pacer = Pacer(min(lead_secs, MIXED_LEAD_SECS) if self._mixes else lead_secs)
+        #: The playhead's place after the last that the bot said.
+        self._speech_end = float("-inf")
         self._catch_up = LiveTrim()
         self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
         self._sent_pts = 0
@@ -121,6 +155,9 @@ class OutputTrack:
         self._loop = asyncio.get_running_loop()
         self._rate = sample_rate
         self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+        starting = self._effects.start(sample_rate) if self._effects is not None else None
+        if starting is not None:
+            self._wait_for(starting)
 
     def connect(self, writer: SocketWriter) -> None:
         """A client listens: go on with what waits."""
@@ -136,6 +173,7 @@ class OutputTrack:
         until = now if writer is None or writer.stalled_since is None else writer.stalled_since
         ahead_secs = self._pacer.ahead_secs(until)
         self._pacer.flush(now)
+        self._speech_end = min(self._speech_end, now)
         self._push_played(self._playout.lose_peer(self._sent_pts, ahead_secs))
 
     def acknowledge_mark(self, name: str) -> None:
@@ -162,7 +200,7 @@ class OutputTrack:
             check_whole_frames(frame.audio, frame.num_channels)
         if not size or (frame.live and self._is_too_late(frame)):
             return
-        if not self._queue and self._writer is not None and size <= self._chunk_bytes(frame):
+        if not self._queue and self._is_free() and size <= self._chunk_bytes(frame):
             # The steady stream of a real-time source: no need to pass through the queue.
             assert self._loop is not None
             now = self._loop.time()
@@ -179,7 +217,10 @@ class OutputTrack:
         self.pump()
 
     def put(self, frame: Frame) -> None:
-        """Send a frame that keeps its place among the audio."""
+        """Send a frame that keeps its place among the audio; a mixer gets its own at once."""
+        if isinstance(frame, MixerControlFrame):
+            self._control_mixer(frame)
+            return
         self._queue.append(frame)
         self.pump()
 
@@ -193,13 +234,27 @@ class OutputTrack:
             or utterances
             or self._speaking
             or self._playout
-            or self._pacer.playhead + PEER_BUFFER_SECS > now
+            or self._speech_end + PEER_BUFFER_SECS > now
         )
         self._drop_data()
         return utterances if audible else None
 
-    def cut(self, unsent: list[Unsent], now: float) -> list[PlayedFrame]:
-        """The peer throws away what it has not played; returns the utterances that are over."""
+    @property
+    def is_continuous(self) -> bool:
+        """Whether the peer must not throw away what it has not played: the mixer's sound."""
+        backlog_secs = 0.0
+        if self._writer is not None:
+            backlog_secs = self._writer.pending_bytes / self._bytes_per_sec
+        return self._mixes and backlog_secs < MAX_CONTINUOUS_BACKLOG_SECS
+
+    def cut(self, unsent: list[Unsent], now: float, *, flushed: bool) -> list[PlayedFrame]:
+        """What was dropped is over: returns those utterances.
+
+        If `flushed`, the peer throws away what it has not played, else it plays that.
+        """
+        self._speech_end = min(self._speech_end, now - PEER_BUFFER_SECS)
+        if not flushed:
+            return self._playout.interrupt(unsent, self._sent_pts, 0.0, now, flushed=False)
         cut = self._playout.interrupt(unsent, self._sent_pts, self._pacer.ahead_secs(now), now)
         # The peer's buffer is empty too: another interruption right now would find nothing.
         self._pacer.flush(now - PEER_BUFFER_SECS)
@@ -228,7 +283,16 @@ class OutputTrack:
         """The call is over."""
         self.stop_timer()
         self._ending = True
+        if self._processing is not None:
+            self._processing.cancel()
         self._end_frame = None
+
+    async def cleanup(self) -> None:
+        """Stop filter and mixer."""
+        if self._processing is not None:
+            await asyncio.wait([self._processing])
+        if self._effects is not None:
+            await self._effects.stop()
 
     # --- what waits -----------------------------------------------------------------------------
 
@@ -262,6 +326,9 @@ class OutputTrack:
         self._queued_bytes = 0
         self._head_offset = 0
         self._packets.clear()
+        if not self._mixes:
+            self._epoch += 1
+            self._processed = b""
         if self._resampler is not None:
             self._resampler.reset()
 
@@ -278,17 +345,18 @@ class OutputTrack:
             return
         now = self._loop.time()
         pacer = self._pacer
+        if self._processed:
+            pcm, self._processed = self._processed, b""
+            self._send_audio(pcm, now)
+            if self._processed_speech:
+                self._speech_end = pacer.playhead
         # Whoever sees what is pushed here may interrupt, and a write may fail: both change these.
-        while self._queue and self._writer is not None:
+        while self._queue and self._is_free():
             frame = self._queue[0]
             if type(frame) is OutputAudioRawFrame:
                 if pacer.due_at() > now:
                     break
                 self._send_next_chunk(frame, now)
-            elif isinstance(frame, MarkFrame):
-                self._queue.popleft()
-                self._end_utterance(frame, now)
-                self._owner.send(frame, urgent=False)
             elif isinstance(frame, EndFrame):
                 self._send_last_packet(now)
                 if self._pacer.playhead > now or self._playout or self._end_frame is None:
@@ -297,14 +365,32 @@ class OutputTrack:
                 self.stop_speaking()
                 self._owner.track_ended(self)
                 return
-            elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
-                self._queue.popleft()
-                self._press(frame.buttons)
+            elif isinstance(frame, MarkFrame) and self._send_tail(now):
+                continue
             else:
                 self._queue.popleft()
-                self._owner.send(frame, urgent=False)
-                self._owner.push_frame(frame)
+                self._send_other(frame, now)
         self._schedule()
+
+    def _send_other(self, frame: Frame, now: float) -> None:
+        """Send what is no audio, now that it is its turn."""
+        if isinstance(frame, MarkFrame):
+            self._end_utterance(frame, now)
+            self._owner.send(frame, urgent=False)
+        elif isinstance(frame, FilterControlFrame | VolumeFrame | VolumeGainFrame):
+            self._control(frame)
+        elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
+            self._press(frame.buttons)
+        else:
+            self._owner.send(frame, urgent=False)
+            self._owner.push_frame(frame)
+
+    def _send_tail(self, now: float) -> bool:
+        """Send what the resampler still holds of an utterance; False if that was nothing."""
+        tail = self._resampler.flush() if self._resampler is not None else b""
+        if tail:
+            self._process(tail, now, speech=True)
+        return bool(tail)
 
     def _press(self, buttons: str) -> None:
         if self._owner.press(buttons):
@@ -339,13 +425,18 @@ class OutputTrack:
         """Send a piece of `frame`."""
         if frame.sample_rate != self._rate or frame.num_channels != self._channels:
             pcm = self._convert(pcm, frame.sample_rate, frame.num_channels)
-        if self._reshapes:
+        is_speech = frame is not self._end_silence
+        if self._effects is not None:
+            self._process(pcm, now, speech=is_speech)
+        elif self._packet_size is not None:
             self._send_audio(pcm, now)
         elif pcm:
             self._send_packet(pcm, now)
-        if not self._speaking and frame is not self._end_silence:
-            self._speaking = True
-            self._owner.track_speaking(True)
+        if is_speech:
+            self._speech_end = self._pacer.playhead
+            if not self._speaking:
+                self._speaking = True
+                self._owner.track_speaking(True)
 
     def _convert(self, pcm: bytes, rate: int, channels: int) -> bytes:
         if channels != self._channels:
@@ -361,16 +452,12 @@ class OutputTrack:
         if not self._enabled:
             self._push_played([PlayedFrame(mark.name, 0.0, interrupted=True)])
             return
-        if self._resampler is not None:
-            self._send_audio(self._resampler.flush(), now)
         if self._pads_last_packet:
             self._send_last_packet(now)
         self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
 
     def _send_audio(self, pcm: bytes, now: float) -> None:
         """Send PCM in the output's format."""
-        if self._params.audio_out_volume != 1.0:
-            pcm = scale(pcm, self._params.audio_out_volume)
         if self._packet_size is None:
             if pcm:
                 self._send_packet(pcm, now)
@@ -393,11 +480,79 @@ class OutputTrack:
         if self._params.add_wav_header:
             audio = wrap_wav(pcm, self._rate, self._channels)
         frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
+        if self.destination is not None:
+            frame.transport_destination = self.destination
         # Counted first: if the write fails, this is lost like all that the peer did not play.
         self._sent_pts += duration_ns
         self._pacer.sent(duration_ns / NS_PER_SEC, now)
         self._owner.send(frame, urgent=False)
         self._owner.push_frame(frame)
+
+    # --- filter, volume and mixer ---------------------------------------------------------------
+
+    def _make_effects(
+        self, filter_: AudioFilter | None = None, mixer: AudioMixer | None = None
+    ) -> OutputEffects:
+        return OutputEffects(
+            filter_,
+            mixer,
+            self._params.audio_out_volume,
+            self._channels,
+            self._owner.report_exception,
+        )
+
+    def _is_free(self) -> bool:
+        """Whether something can be sent now."""
+        return self._writer is not None and self._processing is None
+
+    def _process(self, pcm: bytes, now: float, *, speech: bool) -> None:
+        """Send PCM in the output's format through filter, volume and mixer."""
+        effects = self._effects
+        if effects is None:
+            self._send_audio(pcm, now)
+        elif not effects.waits:
+            self._send_audio(effects.process(pcm), now)
+        else:
+            self._processed_speech = speech
+            self._wait_for(self._process_later(effects, pcm, self._epoch))
+
+    async def _process_later(self, effects: OutputEffects, pcm: bytes, epoch: int) -> None:
+        processed = await effects.process_later(pcm)
+        if epoch == self._epoch:
+            # Sent by the pump: the client may be away by now, and come back.
+            self._processed = processed
+
+    def _control(self, frame: FilterControlFrame | VolumeFrame | VolumeGainFrame) -> None:
+        if self._effects is None:
+            if isinstance(frame, FilterControlFrame):
+                return
+            self._effects = self._make_effects()
+        if isinstance(frame, VolumeFrame):
+            self._effects.set_volume(frame.volume)
+        elif isinstance(frame, VolumeGainFrame):
+            self._effects.set_gain(frame.gain)
+        elif self._effects.filter is not None:
+            waiting = self._effects.filter.control(frame)
+            if waiting is not None:
+                self._wait_for(waiting)
+
+    def _control_mixer(self, frame: MixerControlFrame) -> None:
+        if self._effects is not None and self._effects.mixer is not None:
+            waiting = self._effects.mixer.control(frame)
+            if waiting is not None:
+                asyncio.ensure_future(waiting)  # noqa: RUF006 - reports its own failure
+
+    def _wait_for(self, awaitable: Awaitable[object]) -> None:
+        """Send nothing until this is over: what comes after it keeps its place."""
+        assert self._loop is not None
+        self._processing = self._loop.create_task(self._wait(awaitable))
+
+    async def _wait(self, awaitable: Awaitable[object]) -> None:
+        try:
+            await awaitable
+        finally:
+            self._processing = None
+        self.pump()
 
     # --- the clock ------------------------------------------------------------------------------
 
@@ -419,39 +574,50 @@ class OutputTrack:
         self._timer = self._loop.call_at(due, self._on_timer)
 
     def _due_at(self) -> float | None:
-        times = []
+        times: list[float] = []
         playhead = self._pacer.playhead
-        if self._queue:
+        if self._processing is not None:
+            pass  # looks again when it is over
+        elif self._queue:
             if not isinstance(self._queue[0], EndFrame):
                 times.append(self._pacer.due_at())
             elif not self._playout:
                 times.append(playhead)
         else:
             if self._speaking:
-                times.append(playhead + SPEECH_HOLD_SECS)
-            if self._fills_silence():
-                times.append(playhead + (SILENCE_HOLD_SECS if self._speaking else 0.0))
+                times.append(self._speech_end + SPEECH_HOLD_SECS)
+            if self._fills():
+                times.append(self._fill_at())
         played = self._playout.due_at()
         if played is not None:
             times.append(played)
         return min(times, default=None)
 
-    def _fills_silence(self) -> bool:
-        return self._enabled and self._params.audio_out_auto_silence and not self._ending
+    def _fills(self) -> bool:
+        """Whether something is sent while the bot has nothing to say."""
+        if self._ending or not self._enabled:
+            return False
+        return self._mixes or self._params.audio_out_auto_silence
+
+    def _fill_at(self) -> float:
+        playhead = self._pacer.playhead
+        if self._mixes:
+            return playhead - (FILL_MARGIN_SECS if self._speaking else FILL_LEAD_SECS)
+        return playhead + (SILENCE_HOLD_SECS if self._speaking else 0.0)
 
     def _on_timer(self) -> None:
         self._timer = None
         assert self._loop is not None
         now = self._loop.time()
         over = self._playout.completed(now)
-        if not self._queue and self._writer is not None:
+        if not self._queue and self._is_free():
             hold = 0.0 if over and not self._playout else SPEECH_HOLD_SECS
-            if now >= self._pacer.playhead + hold:
+            if now >= self._speech_end + hold:
                 self.stop_speaking()
-            hold = SILENCE_HOLD_SECS if self._speaking else 0.0
-            if self._fills_silence() and now >= self._pacer.playhead + hold:
+            if self._fills() and now >= self._fill_at():
                 secs = self._params.audio_out_10ms_chunks / 100
-                self._send_audio(silence(secs, self._rate, self._channels), now)
+                pcm = silence(secs, self._rate, self._channels)
+                self._process(pcm, now, speech=False)
         self._push_played(over)
         self.pump()
 

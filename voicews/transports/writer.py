@@ -71,6 +71,11 @@ class SocketWriter:
         return bool(self._pending or self._urgent)
 
     @property
+    def pending_bytes(self) -> int:
+        """What has yet to be written."""
+        return self._pending_bytes
+
+    @property
     def stalled_since(self) -> float | None:
         """When (loop time) the write began that the peer did not take; None if it took all."""
         return self._write_started if isinstance(self.error, WriteTimeout) else None

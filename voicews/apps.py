@@ -13,10 +13,14 @@ class VoicewsConfig(AppConfig):
 
     def ready(self) -> None:
         from voicews import checks
+        from voicews.consumers import standalone
         from voicews.servers import log_redaction, readiness
+        from voicews.sessions import startup
         from voicews.telephony import hangups
 
         checks.register_checks()
         readiness.watch_daphne()
+        startup.connect()
+        standalone.connect()
         hangups.connect()
         log_redaction.install()

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from voicews.conf import BOT_NAME_MAX_LENGTH
+from voicews.fields import StorableCharField, StorableJSONField, StorableTextField
 
 
 class VoiceSession(models.Model):
@@ -58,28 +59,28 @@ class VoiceSession(models.Model):
     started_at = models.DateTimeField(_("started at"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
     close_code = models.PositiveSmallIntegerField(_("close code"), null=True, blank=True)
-    end_reason = models.CharField(_("end reason"), max_length=200, blank=True)
+    end_reason = StorableCharField(_("end reason"), max_length=200, blank=True)
     client_address = models.GenericIPAddressField(_("client address"), null=True, blank=True)
-    user_agent = models.CharField(_("user agent"), max_length=300, blank=True)
+    user_agent = StorableCharField(_("user agent"), max_length=300, blank=True)
     # Of phone calls only: the call itself, as its provider names it.
     provider = models.CharField(_("provider"), max_length=16, blank=True)
-    call_id = models.CharField(_("call id"), max_length=256, blank=True)
+    call_id = StorableCharField(_("call id"), max_length=256, blank=True)
     direction = models.CharField(_("direction"), max_length=16, choices=CallDirection, blank=True)
-    from_number = models.CharField(_("from"), max_length=64, blank=True)
-    to_number = models.CharField(_("to"), max_length=64, blank=True)
-    call_status = models.CharField(
+    from_number = StorableCharField(_("from"), max_length=64, blank=True)
+    to_number = StorableCharField(_("to"), max_length=64, blank=True)
+    call_status = StorableCharField(
         _("call status"),
         max_length=16,
         blank=True,
         help_text=_("What the provider said last about the call."),
     )
-    hang_up = models.CharField(
+    hang_up = StorableCharField(
         _("hang-up"),
         max_length=100,
         blank=True,
         help_text=_("What came of our request to the provider to end the call."),
     )
-    bot_state = models.JSONField(
+    bot_state = StorableJSONField(
         _("bot state"),
         default=dict,
         blank=True,
@@ -117,7 +118,7 @@ class VoiceSession(models.Model):
         editable=False,
         help_text=_("Somebody has asked the process that runs it to end it."),
     )
-    requested_end_reason = models.CharField(
+    requested_end_reason = StorableCharField(
         _("requested end reason"), max_length=200, blank=True, editable=False
     )
 
@@ -178,10 +179,10 @@ class ServerProcess(models.Model):
     """
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
-    host = models.CharField(_("host"), max_length=255)
+    host = StorableCharField(_("host"), max_length=255)
     pid = models.PositiveIntegerField(_("process id"))
     # Where the channel layer reaches it; empty while there is no layer or it is away.
-    channel = models.CharField(_("channel"), max_length=120, blank=True)
+    channel = StorableCharField(_("channel"), max_length=120, blank=True)
     started_at = models.DateTimeField(_("started at"), default=timezone.now)
     heartbeat_at = models.DateTimeField(_("last heartbeat"))
     lease_until = models.DateTimeField(_("lease until"), db_index=True)
@@ -227,9 +228,9 @@ class VoiceConnection(models.Model):
     since = models.DateTimeField(_("since"), default=timezone.now)
     until = models.DateTimeField(_("until"), null=True, blank=True)
     address = models.GenericIPAddressField(_("address"), null=True, blank=True)
-    user_agent = models.CharField(_("user agent"), max_length=300, blank=True)
+    user_agent = StorableCharField(_("user agent"), max_length=300, blank=True)
     close_code = models.PositiveSmallIntegerField(_("close code"), null=True, blank=True)
-    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    reason = StorableCharField(_("reason"), max_length=200, blank=True)
     messages_in = models.PositiveBigIntegerField(_("messages in"), default=0)
     messages_out = models.PositiveBigIntegerField(_("messages out"), default=0)
     bytes_in = models.PositiveBigIntegerField(_("bytes in"), default=0)
@@ -301,7 +302,7 @@ class SessionEvent(models.Model):
         related_name="+",
     )
     close_code = models.PositiveSmallIntegerField(_("close code"), null=True, blank=True)
-    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    detail = StorableCharField(_("detail"), max_length=500, blank=True)
 
     class Meta:
         verbose_name = _("session event")
@@ -329,7 +330,7 @@ class TranscriptEntry(models.Model):
     )
     at = models.DateTimeField(_("at"), default=timezone.now)
     role = models.CharField(_("role"), max_length=8, choices=Role)
-    text = models.TextField(_("text"))
+    text = StorableTextField(_("text"))
     heard_ms = models.PositiveIntegerField(_("heard (ms)"), null=True, blank=True)
     interrupted = models.BooleanField(_("interrupted"), default=False)
 

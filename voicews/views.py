@@ -31,6 +31,7 @@ from voicews.permissions import may_connect
 from voicews.security.addresses import valid_address
 from voicews.security.origins import any_origin_allowed, origin_allowed
 from voicews.security.tokens import issue_connect_token
+from voicews.sessions.health import health_of
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import has_room, sessions_of_user
 
@@ -68,7 +69,7 @@ class HealthView(View):
 
     async def get(self, request: HttpRequest) -> HttpResponse:
         process = await _started_process()
-        report = await process.health.report()
+        report = await health_of(process).report()
         status = 503 if report["status"] == "failed" else 200
         return JsonResponse(report, status=status, headers={"Cache-Control": "no-store"})
 

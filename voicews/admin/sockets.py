@@ -30,7 +30,7 @@ from voicews.consumers.base import SocketConsumer
 from voicews.exceptions import Busy, NotAllowed
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import operators, store
-from voicews.sessions.db_threads import session_database
+from voicews.sessions.db_threads import polling_database
 from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.listen_in import listen
 from voicews.sessions.process import this_process
@@ -220,7 +220,7 @@ class StaffSocket(SocketConsumer):
     async def _may_look(self, user: Any) -> bool:
         if user is None or not user.is_authenticated:
             return False
-        return await session_database.run(partial(may_use_admin, user, *self.permissions))
+        return await polling_database.run(partial(may_use_admin, user, *self.permissions))
 
 
 class ListSocket(StaffSocket):
@@ -229,7 +229,7 @@ class ListSocket(StaffSocket):
     async def show(self) -> None:
         version = None
         while True:
-            newest = await session_database.run(list_version)
+            newest = await polling_database.run(list_version)
             if newest != version:
                 version = newest
                 await self.send_json({"type": "version", "version": version})
@@ -242,7 +242,7 @@ class SessionSocket(StaffSocket):
     async def show(self) -> None:
         session_id = self.scope["url_route"]["kwargs"]["session"]
         while True:
-            version = await session_database.run(partial(session_version, session_id))
+            version = await polling_database.run(partial(session_version, session_id))
             if version is None or version.is_settled:
                 return
             figures = await operators.figures(session_id)
@@ -307,7 +307,7 @@ class ListenSocket(StaffSocket):
         )
 
     async def _has_ended(self, session_id: UUID) -> bool:
-        where = await session_database.run(partial(store.whereabouts, session_id))
+        where = await polling_database.run(partial(store.whereabouts, session_id))
         return where is None or where.state == VoiceSession.State.ENDED
 
 

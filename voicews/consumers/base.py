@@ -38,6 +38,16 @@ class SocketConsumer(AsyncWebsocketConsumer):
     max_messages_per_sec: ClassVar[int] = 200
     max_messages_burst: ClassVar[int] = 3000
 
+    #: Whether `receive_now` is asked before `receive`. A subclass that overrides `receive` alone
+    #: says no, unless it sets this itself.
+    takes_now: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "takes_now" not in own and ("receive" in own or "receive_now" in own):
+            cls.takes_now = "receive_now" in own
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._serving: asyncio.Task[Any] | None = None
@@ -76,7 +86,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
     def receive_now(self, data: str | bytes) -> bool:
         """Take one message without waiting, if that can be done; `receive` gets what it declines.
 
-        Where a subclass overrides `receive` alone, this is not asked. The default declines.
+        It is asked if `takes_now` says so. The default declines.
         """
         return False
 
@@ -110,7 +120,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
             if await self._open():
                 self._serving = asyncio.current_task()
                 receive = fast_path.wrap_receive(receive, self.base_send)
-                if self._takes_now():
+                if self.takes_now:
                     fast_path.enable_direct_delivery(receive, self.base_send, self._take_now)
                 code = await self._receive_messages(receive)
         except asyncio.CancelledError:
@@ -143,14 +153,6 @@ class SocketConsumer(AsyncWebsocketConsumer):
         if not self._is_accepted and self.query.get("client") == ["voicews"]:
             await self.accept()
         await self.close(int(code), reason)
-
-    def _takes_now(self) -> bool:
-        for owner in type(self).__mro__:
-            if "receive_now" in vars(owner):
-                return True
-            if "receive" in vars(owner):
-                return False
-        return False
 
     def _take_now(self, data: str | bytes) -> bool:
         # The loop looks at long messages, and at the allowance.

@@ -8,7 +8,7 @@ from voicews.bots import Bot
 from voicews.consumers.voice import VoiceConsumer
 from voicews.exceptions import NotAllowed
 from voicews.transports.channels import ConsumerSocket
-from voicews.transports.server import WebsocketServerTransport
+from voicews.transports.server import WebsocketServerTransport, listen_with
 
 
 class OpenConsumer(VoiceConsumer):
@@ -32,6 +32,11 @@ class TransportConsumer(OpenConsumer):
             raise NotAllowed("there is no call to join")
         await self.accept()
         self.connection = self._transport.connect(ConsumerSocket(self))
+
+
+def connect() -> None:
+    """Have transports served that listen by themselves; called when the app is ready."""
+    listen_with(transport_application)
 
 
 def transport_application(transport: WebsocketServerTransport) -> Any:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import deque
-from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
@@ -16,15 +12,21 @@ from voicews.bots import Bot
 from voicews.close_codes import CloseCode
 from voicews.conf import Policy, settings
 from voicews.consumers.base import SocketConsumer
-from voicews.exceptions import Busy, ConfigurationError, InvalidMessage, NotAllowed, Replaced
+from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed, Replaced
 from voicews.models import VoiceSession
 from voicews.permissions import may_connect
 from voicews.pipeline import Pipeline, PipelineTask
 from voicews.sessions import admit, bot_ready_extras, live_sessions
-from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
+from voicews.sessions.join import Join
+from voicews.sessions.live import (
+    LiveSession,
+    SessionConnection,
+    SessionSocket,
+    SessionTransport,
+)
 from voicews.sessions.process import Process, this_process
+from voicews.sessions.rules import SocketState
 from voicews.sessions.store import ClaimResult, Client
-from voicews.sessions.takeover import Claimant
 from voicews.transports import (
     ChannelsWebsocketParams,
     ChannelsWebsocketTransport,
@@ -33,11 +35,6 @@ from voicews.transports import (
 from voicews.transports.base import Connection
 
 logger = logging.getLogger(__name__)
-
-#: A socket that wants a session which another one holds must say something by then (seconds).
-FIRST_MESSAGE_TIMEOUT_SECS = 10.0
-#: What it says while its claim is under way: enough for a greeting, not for audio.
-MAX_PENDING_MESSAGES = 64
 
 
 class VoiceConsumer(SocketConsumer):
@@ -155,6 +152,7 @@ class SessionConsumer(VoiceConsumer):
     `takeover` decides.
     """
 
+    takes_now: ClassVar[bool] = True
     #: "replace" or "reject"; None takes the setting `TAKEOVER`.
     takeover: ClassVar[str | None] = None
 
@@ -163,14 +161,9 @@ class SessionConsumer(VoiceConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._process: Process
-        self._claimant: Claimant
-        self._live: LiveSession | None = None
-        self._answer: ClaimResult | None = None
+        self._join: Join | None = None
         self._candidate: tuple[Bot | None, SessionTransport] | None = None
         self._transport: SessionTransport
-        self._claiming: asyncio.Task[None] | None = None
-        self._pending: deque[str | bytes] = deque()
-        self._gone_code: int | None = None
 
     async def authorize(self) -> None:
         """The token must open the session; a user who is logged in joins no other user's."""
@@ -201,19 +194,18 @@ class SessionConsumer(VoiceConsumer):
         self.check_origin(self._transport.allowed_origins)
         await self._process.started()
         self._process.check_room(self.session.pk)
-        self._claimant = Claimant(
+        join = self._join = Join(
+            self._process.takeovers,
+            live_sessions,
+            self,
             self.session.pk,
-            Client(self.client_address, self.header("user-agent")[:300]),
+            Client(self.client_address, self.header("user-agent")),
             Policy(self.takeover or settings.TAKEOVER),
-            self._admit,
         )
-        await self._process.takeovers.arrive(self._claimant, settings.MAX_SESSIONS_PER_USER)
+        await join.arrive(settings.MAX_SESSIONS_PER_USER)
         await self.accept()
-        if self._answer is None:
-            asyncio.get_running_loop().call_later(FIRST_MESSAGE_TIMEOUT_SECS, self._check_joined)
-            return
         try:
-            self.connection = self._attach()
+            join.enter()
         except Replaced as error:
             self.drop(CloseCode.REPLACED, str(error))
 
@@ -222,91 +214,28 @@ class SessionConsumer(VoiceConsumer):
         if data is None:
             return
         if self.connection is not None:
-            # Nothing reaches the bot of a session that may be another process's by now.
-            if self._process.lease.is_valid(monotonic()):
-                await self.connection.receive(data)
+            await self.connection.receive(data)
             return
-        if self._claiming is None and self._answer is None:
+        assert self._join is not None
+        if self._join.state is SocketState.SILENT:
             try:
                 self._transport.check_message(data)
             except InvalidMessage as error:
                 self.drop(CloseCode.BAD_DATA, str(error))
                 return
-            self._claiming = asyncio.get_running_loop().create_task(self._claim())
-        if len(self._pending) < MAX_PENDING_MESSAGES:
-            self._pending.append(data)
-
-    def receive_now(self, data: str | bytes) -> bool:
-        if self.connection is None:
-            return False
-        if self._process.lease.is_valid(monotonic()):
-            self.connection.receive_now(data)
-        return True
+        self._join.receive(data)
 
     async def disconnect(self, code: int) -> None:
-        self._gone_code = code
-        if self._claiming is not None:
-            self._claimant.overtake()
-            await asyncio.wait([self._claiming])
-        elif self._answer is not None and self.connection is None:
-            # It got in, but was gone before it could be let in: as if it had been there.
-            with suppress(Replaced, NotAllowed):
-                self.connection = self._attach()
+        if self._join is not None:
+            await self._join.leave(code)
         await super().disconnect(code)
 
-    # --- claims ---------------------------------------------------------------------------------
+    # --- what a join asks for -------------------------------------------------------------------
 
-    def _admit(self, answer: ClaimResult) -> None:
-        """The session is this socket's: called under its lock."""
-        self._live = live_sessions.get(self.session.pk) or self._start(answer)
-        self._live.epoch = answer.epoch
-        self._answer = answer
-
-    def _attach(self) -> Connection:
-        """Begin to feed the bot. Raises `Replaced` if another one got the session meanwhile."""
-        assert self._live is not None
-        assert self._answer is not None
-        if self._live.epoch != self._answer.epoch:
-            raise Replaced
-        return self._live.attach(SessionSocket(self, self._process.lease), self._answer)
-
-    async def _claim(self) -> None:
-        try:
-            await self._process.takeovers.claim(self._claimant)
-            connection = self._attach()
-        except Replaced as error:
-            self.drop(CloseCode.REPLACED, str(error))
-        except Busy as error:
-            self.drop(error.close_code, str(error))
-        except NotAllowed as error:
-            self.drop(CloseCode.NOT_ALLOWED, str(error))
-        except Exception:
-            logger.exception("call %s: a client could not get in", self.session.pk)
-            self.drop(CloseCode.SERVER_ERROR, "server error")
-        else:
-            while self._pending:
-                await connection.receive(self._pending.popleft())
-            self.connection = connection
-            if self._gone_code is not None:
-                connection.disconnect(self._gone_code)
-
-    def _check_joined(self) -> None:
-        if self._claiming is None and self.connection is None:
-            self.drop(CloseCode.NOT_ALLOWED, f"no message within {FIRST_MESSAGE_TIMEOUT_SECS:g} s")
-
-    # --- building -------------------------------------------------------------------------------
-
-    def _build_candidate(self) -> SessionTransport:
-        bot = self.build_bot()
-        transport = SessionTransport(self.transport_params(bot))
-        self._candidate = (bot, transport)
-        return transport
-
-    def _start(self, answer: ClaimResult) -> LiveSession:
-        """The session's pipeline, in this process from now on."""
+    def start_session(self, answer: ClaimResult) -> LiveSession:
+        """Build the session's pipeline, and run it in this process from now on."""
         row = answer.session
         assert row is not None
-        row.user = self.session.user
         self.session = row
         if self._candidate is None:
             self._build_candidate()
@@ -320,6 +249,22 @@ class SessionConsumer(VoiceConsumer):
         live = LiveSession(row, self._process.id, bot, transport, task)
         live_sessions.add(live)
         return live
+
+    def session_socket(self) -> SessionSocket:
+        """The socket, as the session's transport sees it."""
+        return SessionSocket(self, self._process.lease)
+
+    def joined(self, connection: SessionConnection) -> None:
+        """What the socket says goes to the session from now on."""
+        self.connection = connection
+
+    # --- building -------------------------------------------------------------------------------
+
+    def _build_candidate(self) -> SessionTransport:
+        bot = self.build_bot()
+        transport = SessionTransport(self.transport_params(bot))
+        self._candidate = (bot, transport)
+        return transport
 
 
 def load_bot(name: str) -> type[Bot]:

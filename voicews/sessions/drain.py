@@ -8,13 +8,18 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from voicews.sessions.process import Process
+from voicews.sessions.process import Process
 
 logger = logging.getLogger(__name__)
+
+
+def drain_with_sigterm(process: Process) -> None:
+    """Have a process drained at SIGTERM, from its first call on."""
+    process.on_start(partial(drain_at_sigterm, process))
 
 
 def drain_at_sigterm(process: Process) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.db import connections
 
 from voicews.sessions import store
-from voicews.sessions.db_threads import session_database
-
-if TYPE_CHECKING:
-    from voicews.sessions.process import Process
+from voicews.sessions.db_threads import polling_database
+from voicews.sessions.process import Process
 
 DATABASE_TIMEOUT_SECS = 5.0
 CHANNEL_LAYER_TIMEOUT_SECS = 2.0
@@ -51,19 +50,28 @@ class Health:
         database, layer = await asyncio.gather(self._ask_database(), self._ask_channel_layer())
         lag_secs = process.loop_lag.worst_secs
         loop = {"ok": lag_secs < LOOP_LAG_LIMIT_SECS, "worst_lag_ms": round(lag_secs * 1000, 1)}
-        well = database["ok"] and loop["ok"]
+        heartbeat = self._heartbeat()
+        well = database["ok"] and loop["ok"] and heartbeat["ok"]
         return {
             "status": ("ok" if layer["ok"] else "degraded") if well else "failed",
             "database": database,
+            "heartbeat": heartbeat,
             "channel_layer": layer,
             "event_loop": loop,
         }
+
+    def _heartbeat(self) -> dict[str, Any]:
+        """Whether this process can renew its lease: a database that answers may not store."""
+        since = self._process.heartbeat_failed_since
+        if since is None:
+            return {"ok": True, "failing_secs": 0.0}
+        return {"ok": False, "failing_secs": round(monotonic() - since, 1)}
 
     async def _ask_database(self) -> dict[str, Any]:
         asked_at = monotonic()
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECS):
-                await session_database.run(_query)
+                await polling_database.run(_query)
         except Exception:  # noqa: BLE001 - whatever it is, it does not answer
             return {"ok": False}
         return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
@@ -77,6 +85,17 @@ class Health:
         if answer is None:
             return {"ok": False}
         return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
+
+
+_healths: WeakKeyDictionary[Process, Health] = WeakKeyDictionary()
+
+
+def health_of(process: Process) -> Health:
+    """The one that asks for a process."""
+    health = _healths.get(process)
+    if health is None:
+        health = _healths[process] = Health(process)
+    return health
 
 
 def _query() -> None:

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from voicews.audio.wav import is_wav, split_wav
@@ -34,12 +33,10 @@ from voicews.frames import (
 )
 from voicews.pipeline.tap import Tap
 from voicews.sessions import store
-from voicews.sessions.db_threads import session_database
+from voicews.sessions.control import Message
+from voicews.sessions.db_threads import polling_database
 from voicews.sessions.live import LiveSession, live_sessions
-
-if TYPE_CHECKING:
-    from voicews.sessions.control import Message
-    from voicews.sessions.process import Process
+from voicews.sessions.process import Process, this_process
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +108,7 @@ async def listen(session_id: UUID) -> AsyncIterator[PacketQueue]:
     if live is not None:
         with_queue = _tapped(live)
     else:
-        where = await session_database.run(partial(store.whereabouts, session_id))
+        where = await polling_database.run(partial(store.whereabouts, session_id))
         if where is None or where.owner is None:
             raise NotAllowed(NOT_LIVE)
         with_queue = _relayed(session_id, where.channel)
@@ -159,8 +156,6 @@ def _packet(kind: Packet, frame: AudioRawFrame) -> bytes:
 @asynccontextmanager
 async def _relayed(session_id: UUID, channel: str) -> AsyncIterator[PacketQueue]:
     """Hear a call of another process: it connects to us, with a secret made for this once."""
-    from voicews.sessions.process import this_process
-
     queue = PacketQueue()
     token = secrets.token_bytes(TOKEN_BYTES)
     receiving: set[asyncio.Task[None]] = set()

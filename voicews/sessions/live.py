@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from django.db import Error as DatabaseError
+from django.utils import timezone
 
 from voicews import signals
 from voicews.close_codes import CLIENT_IS_DONE, CloseCode
@@ -20,7 +21,7 @@ from voicews.exceptions import NotAllowed
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.bot_state import BotState
-from voicews.sessions.db_threads import session_database
+from voicews.sessions.db_threads import retry_until_stored, session_database
 from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.rules import Lease, LiveState
 from voicews.sessions.store import ClaimResult, Figures
@@ -28,7 +29,7 @@ from voicews.sessions.transcript import TranscriptRecorder
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.channels import ConsumerSocket
 from voicews.transports.server import WebsocketServerTransport
-from voicews.transports.writer import Socket
+from voicews.transports.writer import SocketWriter
 
 if TYPE_CHECKING:
     from channels.generic.websocket import AsyncWebsocketConsumer
@@ -38,11 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 
-#: Pauses (seconds) before another try to store what must be stored.
-FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
 #: How long the figures of a socket wait, when the session has gone on without it.
 FIGURES_DELAY_SECS = 0.25
 #: How long the end of a session waits for what its bot does at the end.
@@ -55,27 +53,69 @@ class SessionSocket(ConsumerSocket):
     def __init__(self, consumer: AsyncWebsocketConsumer, lease: Lease) -> None:
         super().__init__(consumer)
         self._lease = lease
-        #: The row of this socket's connection, and the claim that it got in with.
-        self.connection_id: UUID | None = None
-        self.connection: Connection | None = None
-        self.invalid_before = 0
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether nothing may pass, in or out: asked for each message."""
+        return not self._lease.is_valid(monotonic())
 
     def send(self, data: str | bytes) -> Awaitable[None]:
-        return super().send(data) if self._lease.is_valid(monotonic()) else asyncio.sleep(0)
+        return asyncio.sleep(0) if self.is_mute else super().send(data)
 
     def send_now(self, data: str | bytes) -> bool:
-        return super().send_now(data) if self._lease.is_valid(monotonic()) else True
+        return True if self.is_mute else super().send_now(data)
+
+
+class SessionConnection(Connection):
+    """A client's hold on a session: what came through its socket, and the row for that."""
+
+    __slots__ = ("_socket", "row_id")
+
+    def __init__(
+        self, transport: SessionTransport, writer: SocketWriter, socket: SessionSocket
+    ) -> None:
+        super().__init__(transport, writer)
+        self._socket = socket
+        #: Of the `VoiceConnection`, once the claim that it got in with is known.
+        self.row_id: UUID | None = None
+
+    def figures(self, close_code: int | None = None, reason: str = "") -> Figures:
+        """What went through the client's socket, and how it ended."""
+        return Figures(
+            close_code,
+            reason,
+            self.messages_in,
+            self.writer.messages_out,
+            self.bytes_in,
+            self.writer.bytes_out,
+            self.invalid_messages,
+        )
+
+    def _take(self, data: str | bytes) -> bool:
+        # Nothing reaches the bot of a session that may be another process's by now.
+        return False if self._socket.is_mute else super()._take(data)
 
 
 class SessionTransport(WebsocketServerTransport):
     """A server transport that tells its session when a client is gone."""
 
-    client_left: Callable[[Socket, int], None] | None = None
+    client_left: Callable[[SessionConnection, int], None] | None = None
 
-    def _client_left(self, socket: Socket, code: int) -> None:
-        super()._client_left(socket, code)
+    def join(self, socket: SessionSocket) -> SessionConnection:
+        """A client is there; the one before it, if any, is told that it was replaced."""
+        connection = self.connect(socket)
+        assert isinstance(connection, SessionConnection)
+        return connection
+
+    def _new_connection(self, writer: SocketWriter) -> Connection:
+        assert isinstance(writer.socket, SessionSocket)
+        return SessionConnection(self, writer, writer.socket)
+
+    def _client_left(self, connection: Connection, code: int) -> None:
+        super()._client_left(connection, code)
         if self.client_left is not None:
-            self.client_left(socket, code)
+            assert isinstance(connection, SessionConnection)
+            self.client_left(connection, code)
 
 
 class LiveSession:
@@ -96,7 +136,8 @@ class LiveSession:
         self.state = LiveState.RUNNING
         #: The claim that this process holds the session with.
         self.epoch = 0
-        self.socket: SessionSocket | None = None
+        #: The client that is there.
+        self.connection: SessionConnection | None = None
         self.process = process
         self._bot_state = BotState(row, bot)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -104,12 +145,12 @@ class LiveSession:
 
     @property
     def has_client(self) -> bool:
-        return self.socket is not None
+        return self.connection is not None
 
     @property
     def silent_secs(self) -> float:
         """How long the client has said nothing; for ever, if there is none."""
-        connection = self.socket.connection if self.socket is not None else None
+        connection = self.connection
         return monotonic() - connection.heard_at if connection is not None else float("inf")
 
     def start(self) -> None:
@@ -121,20 +162,18 @@ class LiveSession:
             if interval_secs:
                 self._spawn(self._keep_saving(interval_secs))
 
-    def attach(self, socket: SessionSocket, answer: ClaimResult) -> Connection:
+    def attach(self, socket: SessionSocket, answer: ClaimResult) -> SessionConnection:
         """A client got in; the one before it, if any, is told that it was replaced.
 
         Raises `NotAllowed` if the call has just ended.
         """
-        socket.connection_id = answer.connection
         if self.state is not LiveState.RUNNING or self.transport.state >= TransportState.CLOSING:
             raise NotAllowed("the session has ended")
-        replaced = self.socket is not None
-        socket.connection = self.transport.connect(socket)
-        self.socket = socket
-        socket.invalid_before = self.transport.invalid_messages
+        replaced = self.connection is not None
+        connection = self.connection = self.transport.join(socket)
+        connection.row_id = answer.connection
         self._tell_attached(answer, replaced=replaced)
-        return socket.connection
+        return connection
 
     def _tell_attached(self, answer: ClaimResult, *, replaced: bool) -> None:
         row = self.row
@@ -148,40 +187,24 @@ class LiveSession:
         record_event(row, Kind.RESUMED, Actor.CLIENT, detail=store.PROCESS_LOST * answer.after_loss)
         send_signal(signals.session_resumed, VoiceSession, session=row)
 
-    def figures(self, socket: SessionSocket, code: int | None = None, reason: str = "") -> Figures:
-        """What went through a client's socket."""
-        connection = socket.connection
-        if connection is None:
-            return Figures(code, reason)
-        return Figures(
-            code,
-            reason,
-            connection.messages_in,
-            connection.writer.messages_out,
-            connection.bytes_in,
-            connection.writer.bytes_out,
-            self.transport.invalid_messages - socket.invalid_before,
-        )
-
     # --- ways to go -----------------------------------------------------------------------------
 
-    def _client_left(self, socket: Socket, code: int) -> None:
-        assert isinstance(socket, SessionSocket)
-        if self.socket is socket:
-            self.socket = None
-        if socket.connection_id is None:
+    def _client_left(self, connection: SessionConnection, code: int) -> None:
+        if self.connection is connection:
+            self.connection = None
+        if connection.row_id is None:
             return
         reason = "replaced by another connection" if code == CloseCode.REPLACED else ""
-        figures = self.figures(socket, code, reason)
+        figures = connection.figures(code, reason)
         if code == CloseCode.REPLACED or self.state is not LiveState.RUNNING:
-            self._spawn(self._store_figures(socket.connection_id, figures))
+            self._spawn(self._store_figures(connection.row_id, figures))
             return
         if code not in CLIENT_IS_DONE:
             record_event(self.row, Kind.INTERRUPTED, close_code=code)
             send_signal(
                 signals.session_interrupted, VoiceSession, session=self.row, close_code=code
             )
-        self._spawn(self._store_client_left(socket.connection_id, figures))
+        self._spawn(self._store_client_left(connection.row_id, figures))
 
     async def _store_figures(self, connection_id: UUID, figures: Figures) -> None:
         # Somebody may wait for the session's row just now, and a database may have one writer only.
@@ -192,18 +215,10 @@ class LiveSession:
         epoch = self.epoch
         async with self._bot_state.lock:
             state = await self._bot_state.take()
-            is_stored = await retry_until_stored(
-                partial(
-                    store.close_connection,
-                    self.row.pk,
-                    connection_id,
-                    figures,
-                    self.process,
-                    epoch,
-                    state,
-                )
+            close = partial(
+                store.close_connection, self.row.pk, connection_id, figures, self.process, epoch
             )
-            if is_stored:
+            if await self._store_with(state, close):
                 self._bot_state.stored = state
 
     async def _keep_saving(self, interval_secs: float) -> None:
@@ -225,8 +240,25 @@ class LiveSession:
         try:
             if await session_database.run(job):
                 self._bot_state.stored = state
-        except DatabaseError as error:
-            logger.warning("call %s: the bot's state could not be stored: %s", self.row.pk, error)
+        except (DatabaseError, ValueError) as error:
+            # Not its text: that may quote the state.
+            logger.warning(
+                "call %s: the bot's state could not be stored: %s",
+                self.row.pk,
+                type(error).__name__,
+            )
+
+    async def _store_with(
+        self, state: dict[str, Any] | None, job: Callable[[dict[str, Any] | None], bool]
+    ) -> bool:
+        """Run a job that stores the bot's state too; without it if the database takes it never."""
+        try:
+            return await retry_until_stored(partial(job, state))
+        except (DatabaseError, ValueError) as error:
+            logger.warning(
+                "call %s: the bot's state is lost: %s", self.row.pk, type(error).__name__
+            )
+            return await retry_until_stored(partial(job, None))
 
     async def release(self, code: int, reason: str, grace_secs: float) -> bool:
         """Let the session go on elsewhere: under its lock. False if it had been lost before."""
@@ -239,9 +271,10 @@ class LiveSession:
             if self.bot is not None:
                 self.bot.mark_migrating()
             self.task.cancel(reason, code)
-            released = await retry_until_stored(
-                partial(store.release, self.row.pk, self.process, self.epoch, state, grace_secs)
+            let_go = partial(
+                store.release, self.row.pk, self.process, self.epoch, grace_secs=grace_secs
             )
+            released = await self._store_with(state, let_go)
         self.state = LiveState.RELEASED
         if released:
             record_event(self.row, Kind.MOVED, close_code=code, detail=reason)
@@ -344,16 +377,38 @@ class LiveSessions:
         await live.wait()
 
     async def _end(self, live: LiveSession) -> None:
-        row, task = live.row, live.task
-        figures = Figures(task.close_code, task.reason)
-        ended_at = await retry_until_stored(
-            partial(store.end, row.pk, live.process, live.epoch, figures)
+        figures = Figures(live.task.close_code, live.task.reason)
+        await end_in_database(live.row.pk, live.process, live.epoch, figures, live.row)
+
+
+async def end_in_database(
+    session_id: UUID,
+    process: UUID,
+    epoch: int | None,
+    figures: Figures,
+    row: VoiceSession | None = None,
+) -> None:
+    """Have it stored that a session has ended, and announce it: under its lock.
+
+    Nothing is announced if the session was not this process's by the claim `epoch` (None: any).
+    """
+    end = partial(store.end, session_id, process, epoch, at=timezone.now())
+    try:
+        ended_at = await retry_until_stored(partial(end, figures))
+    except (DatabaseError, ValueError) as error:
+        # Whatever is wrong with how it ended: that it has ended must be known.
+        logger.warning(
+            "call %s: how it ended can't be stored: %s", session_id, type(error).__name__
         )
-        if ended_at is None:
-            return
-        row.state, row.ended_at = VoiceSession.State.ENDED, ended_at
-        row.close_code, row.end_reason = figures.close_code, figures.reason[:200]
-        announce_end(row)
+        figures = Figures(CloseCode.SERVER_ERROR)
+        ended_at = await retry_until_stored(partial(end, figures))
+    if ended_at is None:
+        return
+    if row is None:
+        row = await retry_until_stored(partial(store.load_session, session_id))
+    row.state, row.ended_at = VoiceSession.State.ENDED, ended_at
+    row.close_code, row.end_reason = figures.close_code, figures.reason[:200]
+    announce_end(row)
 
 
 def announce_end(row: VoiceSession) -> None:
@@ -374,15 +429,3 @@ _ENDED_BY: dict[int, SessionEvent.Actor] = {
 }
 
 live_sessions = LiveSessions()
-
-
-async def retry_until_stored(job: Callable[[], T]) -> T:
-    """The job's result, however long the database is away."""
-    pause_secs = FIRST_RETRY_SECS
-    while True:
-        try:
-            return await session_database.run(job)
-        except DatabaseError as error:
-            logger.warning("the database is away, what is to be stored waits: %s", error)
-        await asyncio.sleep(pause_secs)
-        pause_secs = min(2 * pause_secs, LONGEST_RETRY_SECS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -20,13 +20,11 @@ from voicews.exceptions import NotAllowed
 from voicews.frames import Direction, OutputTransportMessageUrgentFrame
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
-from voicews.sessions.db_threads import session_database
+from voicews.sessions.control import Message
+from voicews.sessions.db_threads import polling_database, session_database
 from voicews.sessions.event_log import send_signal
 from voicews.sessions.live import LiveSession, live_sessions
-
-if TYPE_CHECKING:
-    from voicews.sessions.control import Message
-    from voicews.sessions.process import Process
+from voicews.sessions.process import Process, this_process
 
 #: How long another process may take to answer.
 ANSWER_TIMEOUT_SECS = 2.0
@@ -122,14 +120,10 @@ def _note(
 
 
 def _hears_answers() -> bool:
-    from voicews.sessions.process import this_process
-
     return bool(this_process().control.name)
 
 
 async def _send(channel: str, op: str, **data: Any) -> bool:
-    from voicews.sessions.process import this_process
-
     return await this_process().control.send(channel, op, **data)
 
 
@@ -179,12 +173,10 @@ async def drain_process(process_id: UUID) -> bool:
 
 async def figures(session_id: UUID) -> LiveFigures | None:
     """How a call is doing; None if it isn't live, or if its process does not answer."""
-    from voicews.sessions.process import this_process
-
     live = live_sessions.get(session_id)
     if live is not None:
         return live_figures(live, this_process())
-    where = await session_database.run(partial(store.whereabouts, session_id))
+    where = await polling_database.run(partial(store.whereabouts, session_id))
     if where is None or where.owner is None:
         return None
     answer = await ask_owner(where.channel, "figures", session=str(session_id))
@@ -195,8 +187,6 @@ async def figures(session_id: UUID) -> LiveFigures | None:
 
 async def ask_owner(channel: str, op: str, **data: Any) -> Mapping[str, Any] | None:
     """What the process behind a channel answers; None if it doesn't."""
-    from voicews.sessions.process import this_process
-
     process = this_process()
     return await process.control.request(channel, op, ANSWER_TIMEOUT_SECS, **data)
 
@@ -204,18 +194,17 @@ async def ask_owner(channel: str, op: str, **data: Any) -> Mapping[str, Any] | N
 def live_figures(live: LiveSession, process: Process) -> LiveFigures:
     """How a call of this process is doing."""
     lag_ms = round(process.loop_lag.worst_secs * 1000, 1)
-    socket = live.socket
-    if socket is None or socket.connection is None:
+    connection = live.connection
+    if connection is None:
         return LiveFigures(has_client=False, loop_lag_ms=lag_ms)
-    through = live.figures(socket)
     return LiveFigures(
         has_client=True,
         silent_secs=round(live.silent_secs, 1),
-        messages_in=through.messages_in,
-        messages_out=through.messages_out,
-        bytes_in=through.bytes_in,
-        bytes_out=through.bytes_out,
-        invalid_messages=through.invalid_messages,
+        messages_in=connection.messages_in,
+        messages_out=connection.writer.messages_out,
+        bytes_in=connection.bytes_in,
+        bytes_out=connection.writer.bytes_out,
+        invalid_messages=connection.invalid_messages,
         epoch=live.epoch,
         loop_lag_ms=lag_ms,
     )

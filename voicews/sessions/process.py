@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -22,14 +23,14 @@ from voicews.exceptions import Busy
 from voicews.models import ServerProcess, VoiceSession
 from voicews.sessions import store
 from voicews.sessions.control import ControlChannel, Message
-from voicews.sessions.db_threads import heartbeat_database, session_database
-from voicews.sessions.drain import drain_at_sigterm
+from voicews.sessions.db_threads import (
+    heartbeat_database,
+    records_database,
+    session_database,
+)
 from voicews.sessions.event_log import record_event, send_signal
-from voicews.sessions.health import Health
-from voicews.sessions.listen_in import answer_listeners
 from voicews.sessions.live import LiveSessions, announce_end, live_sessions
 from voicews.sessions.looplag import LoopLag
-from voicews.sessions.operators import answer_operators
 from voicews.sessions.rules import Lease
 from voicews.sessions.store import Heartbeat
 from voicews.sessions.takeover import Takeovers
@@ -43,6 +44,8 @@ STOP_TIMEOUT_SECS = 10.0
 #: Rows of processes that ended so long ago (seconds) are deleted.
 FORGET_SECS = 24 * 3600.0
 LOG_INTERVAL_SECS = 1.0
+#: The longest pause after a heartbeat that failed.
+LONGEST_RETRY_SECS = 0.5
 
 
 class ProcessState(enum.IntEnum):
@@ -61,9 +64,7 @@ class Process:
         self.lease = Lease(settings.LEASE_SECS)
         self.live_sessions = sessions
         self.control = ControlChannel(self._handle, self._tell_soon)
-        self.takeovers = Takeovers(self, sessions)
         self.loop_lag = LoopLag()
-        self.health = Health(self)
         self.grace_secs = settings.RECONNECT_GRACE_SECS
         self._row = ServerProcess(
             id=uuid.uuid4(),
@@ -71,14 +72,26 @@ class Process:
             pid=os.getpid(),
             capacity=self.capacity,
         )
-        self._first_heartbeat: asyncio.Future[None] | None = None
+        self.takeovers = Takeovers(self.id, self.lease, self.control, sessions, self.grace_secs)
+        #: Set while the lease lasts.
+        self._leased = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._beat_now = asyncio.Event()
+        #: When (monotonic seconds) the first of the heartbeats began that have failed since.
+        self.heartbeat_failed_since: float | None = None
         self._lease_watch: asyncio.TimerHandle | None = None
         self._suspended = False
         self._sweep_at = 0.0
         self._logged_at = float("-inf")
-        self._handlers: dict[str, Any] = {}
+        self._handlers: dict[str, Callable[[Message], object]] = {
+            "claimed": self._claimed,
+            "released": lambda message: self.takeovers.released(UUID(message["session"])),
+            "challenge": self.takeovers.answer_challenge,
+            "end": self._end_asked,
+            "drain": lambda message: self.drain_soon(),
+            "ping": self.control.answer,
+        }
+        self._at_start: list[Callable[[], object]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -110,15 +123,20 @@ class Process:
         return self.state is ProcessState.RUNNING and self.has_lease and not self.is_full
 
     async def started(self, timeout_secs: float | None = None) -> None:
-        """Wait until this process is known to the others. Raises `Busy` if it can't be."""
-        if self.state is ProcessState.RUNNING and self.has_lease:
-            return
+        """Wait until this process is known to the others, and may take calls.
+
+        Raises `Busy` if it can't be within `timeout_secs` (default: a lease).
+        """
         if self._beating is None:
             self._start()
-        assert self._first_heartbeat is not None
+        if self.has_lease:
+            return
         try:
             async with asyncio.timeout(timeout_secs or self.lease.secs):
-                await asyncio.shield(self._first_heartbeat)
+                while not self.has_lease:
+                    # It may run out again before a waiter has its turn.
+                    self._leased.clear()
+                    await self._leased.wait()
         except TimeoutError:
             raise Busy("the server is not ready") from None
 
@@ -131,17 +149,21 @@ class Process:
         if self.is_full:
             raise Busy("the server has as many calls as it takes")
 
-    def on_message(self, op: str, handler: Any) -> None:
+    def on_message(self, op: str, handler: Callable[[Message], object]) -> None:
         """Call `handler(message)` for each control message `op`."""
         self._handlers[op] = handler
 
+    def on_start(self, handler: Callable[[], object]) -> None:
+        """Call `handler()` when the process takes its first call, on the event loop."""
+        self._at_start.append(handler)
+
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._first_heartbeat = loop.create_future()
         self._beating = loop.create_task(self._beat_for_ever())
         self.control.start()
         self.loop_lag.start()
-        drain_at_sigterm(self)
+        for handler in self._at_start:
+            handler()
         warn_of_this_server()
 
     # --- heartbeats -------------------------------------------------------------------------------
@@ -154,12 +176,25 @@ class Process:
         await self.control.wait_open()
         while self.state is not ProcessState.STOPPED:
             self._beat_now.clear()
+            began_at = monotonic()
+            pause_secs = self.lease.heartbeat_secs
             try:
                 await self._beat()
+                self.heartbeat_failed_since = None
             except Exception as error:  # noqa: BLE001 - the next one may do better
+                if self.heartbeat_failed_since is None:
+                    self.heartbeat_failed_since = began_at
+                pause_secs = min(pause_secs, LONGEST_RETRY_SECS)
                 self._log("heartbeat failed: %r", error)
+            # From its beginning: one that hung is followed by the next at once.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._beat_now.wait(), self.lease.heartbeat_secs)
+                async with asyncio.timeout_at(self._loop_time(began_at + pause_secs)):
+                    await self._beat_now.wait()
+
+    @staticmethod
+    def _loop_time(at: float) -> float:
+        """A time of `monotonic()` as the event loop's clock has it."""
+        return asyncio.get_running_loop().time() + at - monotonic()
 
     async def _beat(self) -> None:
         row = self._row
@@ -167,15 +202,17 @@ class Process:
         row.live_sessions = len(self.live_sessions)
         row.draining = self.is_draining
         sent_at = monotonic()
-        beat = await heartbeat_database.run(partial(store.heartbeat, row, self.lease.secs))
+        beat = await heartbeat_database.run(
+            partial(store.heartbeat, row, self.lease.secs), self.lease.heartbeat_timeout_secs
+        )
         contiguous = self.lease.renewed(sent_at, monotonic()) and not beat.was_forgotten
         if not contiguous:
             await self._regain(sent_at)
         self._watch_lease()
         if self.state is ProcessState.STARTING:
             self.state = ProcessState.RUNNING
-        if self._first_heartbeat is not None and not self._first_heartbeat.done():
-            self._first_heartbeat.set_result(None)
+        if self.has_lease:
+            self._leased.set()
         self._obey(beat)
         # Who was cut off itself is in no position to give others up.
         if contiguous and sent_at >= self._sweep_at:
@@ -186,7 +223,7 @@ class Process:
         for session_id, epoch in beat.superseded:
             self.takeovers.let_go_soon(session_id, epoch)
         for request in beat.end_requests:
-            self._end(request.session, request.close_code, request.reason)
+            self.takeovers.end_soon(request.session, request.close_code, request.reason)
         if beat.draining and not self.is_draining:
             self.drain_soon()
         warn_of_several_processes(beat.live_processes)
@@ -194,11 +231,13 @@ class Process:
     async def _regain(self, sent_at: float) -> None:
         """Find out which sessions are still our own, then go on with them."""
         held = [
-            (live, live.epoch, live.socket.connection_id if live.socket is not None else None)
+            (live, live.epoch, live.connection.row_id if live.connection is not None else None)
             for live in self.live_sessions
         ]
         asked = [(live.row.pk, epoch, connection) for live, epoch, connection in held]
-        own = await heartbeat_database.run(partial(store.regain, self.id, asked))
+        own = await heartbeat_database.run(
+            partial(store.regain, self.id, asked), self.lease.heartbeat_timeout_secs
+        )
         for live, epoch, _connection in held:
             is_ours = own.get(live.row.pk)
             if is_ours is None:
@@ -207,7 +246,7 @@ class Process:
             elif not is_ours:
                 self.takeovers.let_go_soon(live.row.pk, epoch + 1)
         self.lease.confirmed(sent_at)
-        if self._suspended:
+        if self._suspended and self.has_lease:
             self._suspended = False
             logger.warning("the lease holds again: %d calls go on", len(self.live_sessions))
             send_signal(signals.process_resumed, ServerProcess, process=self._row)
@@ -230,12 +269,15 @@ class Process:
         send_signal(signals.process_suspended, ServerProcess, process=self._row)
 
     async def _sweep(self) -> None:
-        job = partial(store.sweep, self.lease.secs, self.grace_secs, FORGET_SECS)
         try:
-            swept = await session_database.run(job)
+            held = await records_database.run(partial(store.held_by, self.id))
+            swept = await records_database.run(
+                partial(store.sweep, self.lease.secs, self.grace_secs, FORGET_SECS)
+            )
         except Exception as error:  # noqa: BLE001 - the next one may do better
             self._log("could not sweep: %r", error)
             return
+        self.takeovers.settle_soon(held)
         for session_id in swept.lost:
             logger.warning("call %s: %s", session_id, store.PROCESS_LOST)
             row = VoiceSession(pk=session_id)
@@ -252,28 +294,19 @@ class Process:
     # --- what others want -------------------------------------------------------------------------
 
     def _handle(self, message: Message) -> None:
-        op = message.get("op")
-        if op == "claimed":
-            self.takeovers.let_go_soon(
-                UUID(message["session"]), int(message["epoch"]), message["reply_to"]
-            )
-        elif op == "released":
-            self.takeovers.released(UUID(message["session"]))
-        elif op == "challenge":
-            self.takeovers.answer_challenge(message)
-        elif op == "end":
-            self._end(UUID(message["session"]), int(message["code"]), str(message["reason"]))
-        elif op == "drain":
-            self.drain_soon()
-        elif op == "ping":
-            self.control.answer(message)
-        elif op in self._handlers:
-            self._handlers[op](message)
+        handler = self._handlers.get(message.get("op", ""))
+        if handler is not None:
+            handler(message)
 
-    def _end(self, session_id: UUID, close_code: int, reason: str) -> None:
-        live = self.live_sessions.get(session_id)
-        if live is not None:
-            live.end(close_code, reason)
+    def _claimed(self, message: Message) -> None:
+        self.takeovers.let_go_soon(
+            UUID(message["session"]), int(message["epoch"]), message["reply_to"]
+        )
+
+    def _end_asked(self, message: Message) -> None:
+        self.takeovers.end_soon(
+            UUID(message["session"]), int(message["code"]), str(message["reason"])
+        )
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -323,6 +356,13 @@ class Process:
 
 
 _processes: WeakKeyDictionary[asyncio.AbstractEventLoop, Process] = WeakKeyDictionary()
+_extensions: list[Callable[[Process], object]] = []
+
+
+def extend_processes(extend: Callable[[Process], object]) -> None:
+    """Call `extend(process)` for each process that begins: it answers messages, say."""
+    if extend not in _extensions:
+        _extensions.append(extend)
 
 
 def this_process() -> Process:
@@ -331,6 +371,6 @@ def this_process() -> Process:
     process = _processes.get(loop)
     if process is None:
         process = _processes[loop] = Process(live_sessions)
-        answer_operators(process)
-        answer_listeners(process)
+        for extend in _extensions:
+            extend(process)
     return process

@@ -33,9 +33,11 @@ class SocketState(enum.IntEnum):
     SILENT = 0
     #: Has made a claim, may not go in yet.
     CLAIMING = 1
+    #: Has got the session; what it says does not reach the bot yet.
+    ADMITTED = 2
     #: Feeds the bot.
-    ACTIVE = 2
-    CLOSED = 3
+    ACTIVE = 3
+    CLOSED = 4
 
 
 class LiveState(enum.IntEnum):
@@ -66,6 +68,8 @@ class Record:
     """What is known of a session to everybody: the fields that decide about it."""
 
     ended: bool = False
+    #: Somebody wants it ended: nobody gets in any more, and its owner is about to end it.
+    is_ending: bool = False
     #: The newest claim's number.
     epoch: int = 0
     #: The process that runs the bot, and the claim that it got the session with.
@@ -73,6 +77,11 @@ class Record:
     owner_epoch: int = 0
     #: Whether the owner's lease lasts. Without meaning if there is no owner.
     owner_alive: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody gets in any more."""
+        return self.ended or self.is_ending
 
     @property
     def is_free(self) -> bool:
@@ -92,7 +101,7 @@ def arrive(record: Record, process: UUID, *, has_client: bool) -> tuple[Record, 
 
     `has_client` says whether a client is connected, where `process` is the owner.
     """
-    if record.ended:
+    if record.is_over:
         return record, Verdict.ENDED
     if record.is_free or (record.owner == process and not has_client):
         epoch = record.epoch + 1
@@ -102,7 +111,7 @@ def arrive(record: Record, process: UUID, *, has_client: bool) -> tuple[Record, 
 
 def claim(record: Record, process: UUID) -> tuple[Record, Verdict]:
     """A socket of `process` has said something valid: it gets the session, or is next."""
-    if record.ended:
+    if record.is_over:
         return record, Verdict.ENDED
     epoch = record.epoch + 1
     if record.is_free or record.owner == process:
@@ -112,7 +121,7 @@ def claim(record: Record, process: UUID) -> tuple[Record, Verdict]:
 
 def enter(record: Record, process: UUID, epoch: int) -> tuple[Record, Verdict]:
     """A socket that waits with the claim `epoch` asks whether it may go in now."""
-    if record.ended:
+    if record.is_over:
         return record, Verdict.ENDED
     if record.epoch != epoch:
         return record, Verdict.SUPERSEDED
@@ -144,7 +153,7 @@ def regain(record: Record, process: UUID, epoch: int) -> tuple[Record, bool]:
 
     So it is if nobody has claimed it since; also if it was given up for lost in the meantime.
     """
-    if record.ended or record.epoch != epoch:
+    if record.is_over or record.epoch != epoch:
         return record, False
     if record.owner not in (None, process):
         return record, False
@@ -184,6 +193,11 @@ class Lease:
     def heartbeat_secs(self) -> float:
         return self.secs / HEARTBEATS_PER_LEASE
 
+    @property
+    def heartbeat_timeout_secs(self) -> float:
+        """How long a heartbeat may take: one that is lost leaves time for two others."""
+        return self.secs / 3
+
     def is_valid(self, now: float) -> bool:
         return now < self.valid_until
 
@@ -199,7 +213,3 @@ class Lease:
     def confirmed(self, sent_at: float) -> None:
         """The process knows what is its own since its heartbeat of `sent_at`."""
         self.valid_until = sent_at + self.secs * SAFE_LEASE_SHARE
-
-    def lost(self) -> None:
-        """Don't rely on it any more."""
-        self.valid_until = float("-inf")

@@ -94,11 +94,20 @@ def atomic() -> Any:
     return transaction.atomic(using=database(), durable=False)
 
 
+def whole_sessions() -> Any:
+    """Sessions with the rows that they refer to, for those who must not wait for a query."""
+    return VoiceSession.objects.using(database()).select_related("user", "process")
+
+
+def load_session(session_id: UUID) -> VoiceSession:
+    """The row of a session, to hand it to bots and to the receivers of signals."""
+    session: VoiceSession = whole_sessions().get(pk=session_id)
+    return session
+
+
 def find_session(session_id: UUID) -> VoiceSession:
     """The row of a session that has not ended. Raises `NotAllowed` with the reason if none."""
-    session = (
-        VoiceSession.objects.using(database()).select_related("user").filter(pk=session_id).first()
-    )
+    session: VoiceSession | None = whole_sessions().filter(pk=session_id).first()
     if session is None:
         raise NotAllowed("no such session")
     if session.state == ENDED or session.requested_close_code is not None:
@@ -177,8 +186,9 @@ def _claim(
             epoch=new.epoch,
             process_id=process,
             address=client.address,
-            user_agent=client.user_agent[:300],
+            user_agent=client.user_agent,
         )
+        session = load_session(session_id)
         return ClaimResult(verdict, new.epoch, connection.pk, session, first, after_loss)
 
 
@@ -203,7 +213,8 @@ def _record(session: VoiceSession) -> tuple[ServerProcess | None, Record]:
         else None
     )
     return owner, Record(
-        ended=session.state == ENDED or session.requested_close_code is not None,
+        ended=session.state == ENDED,
+        is_ending=session.requested_close_code is not None,
         epoch=session.epoch,
         owner=session.process_id,
         owner_epoch=session.owner_epoch,
@@ -262,21 +273,73 @@ def release(
 ) -> bool:
     """Let go of a session that goes on elsewhere; False if it is no longer this process's."""
     with atomic():
-        changes: dict[str, Any] = {} if bot_state is None else {"bot_state": bot_state}
-        expires_at = timezone.now() + timedelta(seconds=grace_secs)
-        released = _owned(session_id, process, epoch).update(
-            process=None, expires_at=expires_at, **changes
-        )
-        if released:
-            _open_connections(session_id).update(until=timezone.now())
-        return bool(released)
+        session = _held(session_id, process, epoch)
+        if session is None or not rules.release(_record(session)[1], process)[1]:
+            return False
+        if bot_state is not None:
+            _rows(session_id).update(bot_state=bot_state)
+        _let_go(session, grace_secs)
+        return True
 
 
-def end(session_id: UUID, process: UUID, epoch: int, figures: Figures) -> datetime | None:
-    """The session is over, since when; None if this process had lost it, and can't say so."""
-    at = timezone.now()
+def disown(session_id: UUID, process: UUID, before_epoch: int, grace_secs: float) -> bool:
+    """Let go of a session that is this process's by a claim that nobody here knows of.
+
+    So is one whose claim was granted when nobody waited for the answer any more. Claims from
+    `before_epoch` on are newer than that. False if there is none.
+    """
     with atomic():
-        return at if _end(_owned(session_id, process, epoch), session_id, figures, at) else None
+        session = _locked(session_id)
+        if session is None or session.owner_epoch >= before_epoch:
+            return False
+        if not rules.release(_record(session)[1], process)[1]:
+            return False
+        # A call's socket does not come back.
+        _let_go(session, 0.0 if session.kind == VoiceSession.Kind.PHONE else grace_secs)
+        return True
+
+
+def _let_go(session: VoiceSession, grace_secs: float) -> None:
+    session.process = None
+    session.expires_at = timezone.now() + timedelta(seconds=grace_secs)
+    session.save(update_fields=["process", "expires_at"])
+    _open_connections(session.pk).update(until=timezone.now())
+
+
+def end(
+    session_id: UUID,
+    process: UUID,
+    epoch: int | None,
+    figures: Figures,
+    at: datetime | None = None,
+) -> datetime | None:
+    """The session is over, since when; None if this process had lost it, and can't say so.
+
+    Without `epoch` it is whichever claim this process has it with. Said twice with the same `at`,
+    it holds twice: the answer to the first time may have been lost.
+    """
+    at = at or timezone.now()
+    with atomic():
+        session = _held(session_id, process, epoch)
+        if session is None:
+            said_before = _rows(session_id).filter(state=ENDED, ended_at=at, owner_epoch=epoch)
+            return at if said_before.exists() else None
+        _new, is_ours = rules.end(_record(session)[1], process)
+        return at if is_ours and _end(_rows(session_id), session_id, figures, at) else None
+
+
+def _held(session_id: UUID, process: UUID, epoch: int | None) -> VoiceSession | None:
+    """The row, locked, if it is this process's by the claim `epoch` (None: by any)."""
+    session = _locked(session_id)
+    if session is None or session.state != ACTIVE or session.process_id != process:
+        return None
+    return session if epoch in (None, session.owner_epoch) else None
+
+
+def held_by(process: UUID) -> list[tuple[UUID, int]]:
+    """Each session that is this process's, as the database knows it, and the claim of it."""
+    rows = VoiceSession.objects.using(database()).filter(process=process, state=ACTIVE)
+    return list(rows.values_list("pk", "owner_epoch"))
 
 
 def store_figures(connection: UUID, figures: Figures) -> None:
@@ -284,17 +347,19 @@ def store_figures(connection: UUID, figures: Figures) -> None:
     _close(connection, figures)
 
 
+def _rows(session_id: UUID) -> Any:
+    return VoiceSession.objects.using(database()).filter(pk=session_id)
+
+
 def _owned(session_id: UUID, process: UUID, epoch: int) -> Any:
-    return VoiceSession.objects.using(database()).filter(
-        pk=session_id, process=process, owner_epoch=epoch, state=ACTIVE
-    )
+    return _rows(session_id).filter(process=process, owner_epoch=epoch, state=ACTIVE)
 
 
 def _close(connection: UUID, figures: Figures) -> None:
     VoiceConnection.objects.using(database()).filter(pk=connection).update(
         until=Coalesce("until", timezone.now()),
         close_code=figures.close_code,
-        reason=figures.reason[:200],
+        reason=figures.reason,
         messages_in=figures.messages_in,
         messages_out=figures.messages_out,
         bytes_in=figures.bytes_in,
@@ -308,7 +373,7 @@ def _end(rows: Any, session_id: UUID, figures: Figures, at: datetime | None = No
         state=ENDED,
         ended_at=at or timezone.now(),
         close_code=figures.close_code,
-        end_reason=figures.reason[:200],
+        end_reason=figures.reason,
         process=None,
         expires_at=None,
         requested_close_code=None,
@@ -316,7 +381,7 @@ def _end(rows: Any, session_id: UUID, figures: Figures, at: datetime | None = No
     )
     if ended:
         _open_connections(session_id).update(
-            until=timezone.now(), close_code=figures.close_code, reason=figures.reason[:200]
+            until=timezone.now(), close_code=figures.close_code, reason=figures.reason
         )
     return bool(ended)
 
@@ -361,12 +426,10 @@ def request_end(session_id: UUID, close_code: int, reason: str) -> tuple[bool, W
         if session.state == ENDED:
             raise NotAllowed("the session has ended")
         owner, record = _record(session)
-        rows = VoiceSession.objects.using(database()).filter(pk=session_id)
-        if record.is_free:
-            figures = Figures(close_code, reason)
-            _end(rows, session_id, figures)
+        if rules.end(record, None)[1]:
+            _end(_rows(session_id), session_id, Figures(close_code, reason))
             return True, Whereabouts(ENDED)
-        rows.update(requested_close_code=close_code, requested_end_reason=reason[:200])
+        _rows(session_id).update(requested_close_code=close_code, requested_end_reason=reason)
         assert owner is not None
         return False, Whereabouts(session.state, owner.pk, owner.channel)
 
@@ -533,8 +596,7 @@ def sweep(lease_secs: float, grace_secs: float, forget_secs: float) -> Swept:
         rows = sessions.filter(over, pk=session.pk, process=None, state=ACTIVE)
         with atomic():
             if _end(rows, session.pk, Figures(code, reason)):
-                session.refresh_from_db(using=database())
-                ended.append(session)
+                ended.append(load_session(session.pk))
     processes.filter(
         lease_until__lt=Now() - timedelta(seconds=forget_secs), sessions__isnull=True
     ).delete()

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from voicews.close_codes import CloseCode
 from voicews.conf import Policy
-from voicews.exceptions import Busy, NotAllowed, Replaced
+from voicews.exceptions import Busy, NotAllowed, Replaced, VoicewsError
+from voicews.models import VoiceSession
 from voicews.sessions import rules, store
-from voicews.sessions.db_threads import session_database
-from voicews.sessions.live import LiveSessions, retry_until_stored
-from voicews.sessions.rules import CHALLENGE_SILENCE_SECS, SocketState, Verdict
-from voicews.sessions.store import ClaimResult, Client
-
-if TYPE_CHECKING:
-    from voicews.sessions.control import Message
-    from voicews.sessions.process import Process
+from voicews.sessions.control import ControlChannel, Message
+from voicews.sessions.db_threads import (
+    CONNECTION_ERRORS,
+    polling_database,
+    retry_until_stored,
+    session_database,
+)
+from voicews.sessions.event_log import record_event
+from voicews.sessions.live import LiveSessions, end_in_database
+from voicews.sessions.rules import CHALLENGE_SILENCE_SECS, Lease, Verdict
+from voicews.sessions.store import ClaimResult, Client, EventKind, Figures
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: How often a newcomer looks whether it may go in, when nobody tells it.
 POLL_SECS = 0.5
@@ -37,62 +43,64 @@ SESSION_ENDED = "the session has ended"
 IN_USE = "the session is in use"
 
 
-class Claimant:
-    """A socket that wants a session. `admit` is called when it gets it, under the session's lock.
+class Claimant(Protocol):
+    """A socket that wants a session."""
 
-    What `admit` raises is what the claim raises.
-    """
+    session_id: UUID
+    client: Client
+    policy: Policy
+    #: Something has changed: time to look again.
+    news: asyncio.Event
 
-    def __init__(
-        self, session_id: UUID, client: Client, policy: Policy, admit: Callable[[ClaimResult], None]
-    ) -> None:
-        self.session_id = session_id
-        self.client = client
-        self.policy = policy
-        self.state = SocketState.SILENT
-        self.overtaken = False
-        #: Something has changed: time to look again.
-        self.news = asyncio.Event()
-        self._admit = admit
-
-    def admitted(self, answer: ClaimResult) -> None:
-        self._admit(answer)
-        self.state = SocketState.ACTIVE
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a newer socket wants the session, or this one is gone."""
 
     def overtake(self) -> None:
-        self.overtaken = True
-        self.news.set()
+        """A newer socket wants the session."""
+
+    def admit(self, answer: ClaimResult) -> None:
+        """It has got the session: called under the session's lock. Also if it is gone since.
+
+        What this raises is what the claim raises.
+        """
 
 
 class Takeovers:
     """The claims of this process's sockets, and what other processes' claims ask of it."""
 
-    def __init__(self, process: Process, live_sessions: LiveSessions) -> None:
-        self._process = process
+    def __init__(
+        self,
+        process_id: UUID,
+        lease: Lease,
+        control: ControlChannel,
+        live_sessions: LiveSessions,
+        grace_secs: float,
+    ) -> None:
+        self._process_id = process_id
+        self._lease = lease
+        self._control = control
         self._live = live_sessions
+        self._grace_secs = grace_secs
         self._newest: dict[UUID, Claimant] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     # --- the newcomer's side ----------------------------------------------------------------------
 
     async def arrive(self, claimant: Claimant, max_per_user: int | None) -> bool:
         """Let a socket in that has said nothing yet, if that evicts nobody; False if it would.
 
-        Raises `NotAllowed` if the session has ended, `Busy` if its user has too many.
+        Raises `NotAllowed` if the session has ended, `Busy` if its user has too many, or if the
+        database does not answer.
         """
-        session_id = claimant.session_id
-        async with self._live.lock(session_id):
-            live = self._live.get(session_id)
-            self._check_not_ending(session_id)
-            job = partial(
-                store.arrive,
-                session_id,
-                self._process.id,
-                claimant.client,
-                has_client=live is not None and live.has_client,
-                max_per_user=max_per_user,
-            )
-            return await self._settle(claimant, await session_database.run(job))
+
+        def prepare() -> Callable[..., ClaimResult]:
+            live = self._live.get(claimant.session_id)
+            has_client = live is not None and live.has_client
+            return partial(store.arrive, has_client=has_client, max_per_user=max_per_user)
+
+        answer = await self._ask(claimant, prepare)
+        return answer.verdict is Verdict.GRANTED
 
     async def claim(self, claimant: Claimant) -> None:
         """Get the session for a socket that has said something valid.
@@ -101,7 +109,6 @@ class Takeovers:
         session has ended.
         """
         session_id = claimant.session_id
-        claimant.state = SocketState.CLAIMING
         if claimant.policy is Policy.REJECT:
             await self._challenge_holder(session_id)
         # Of several in this process only the newest goes on: the others need not ask.
@@ -116,81 +123,82 @@ class Takeovers:
                 del self._newest[session_id]
 
     async def _claim(self, claimant: Claimant) -> None:
-        session_id, process = claimant.session_id, self._process
-        async with self._live.lock(session_id):
-            self._check_not_overtaken(claimant)
-            self._check_not_ending(session_id)
-            answer = await session_database.run(
-                partial(store.claim, session_id, process.id, claimant.client)
-            )
-            if await self._settle(claimant, answer):
-                return
+        answer = await self._ask(claimant, lambda: store.claim)
         epoch = answer.epoch
-        deadline = monotonic() + process.lease.secs + PATIENCE_SECS
-        while monotonic() < deadline:
+        deadline = monotonic() + self._lease.secs + PATIENCE_SECS
+        is_news_trusted = True
+        while answer.verdict is Verdict.WAIT and monotonic() < deadline:
+            looked_at = monotonic()
             claimant.news.clear()
-            process.control.post(
-                answer.owner_channel, "claimed", session=str(session_id), epoch=epoch
+            self._control.post(
+                answer.owner_channel, "claimed", session=str(claimant.session_id), epoch=epoch
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(claimant.news.wait(), POLL_SECS)
-            async with self._live.lock(session_id):
-                self._check_not_overtaken(claimant)
-                answer = await session_database.run(
-                    partial(store.enter, session_id, process.id, claimant.client, epoch)
-                )
-                if await self._settle(claimant, answer):
-                    return
-        raise Busy("the server that has the session does not answer")
+            if not is_news_trusted and not claimant.is_overtaken:
+                await asyncio.sleep(looked_at + POLL_SECS - monotonic())
+            answer = await self._ask(claimant, lambda: partial(store.enter, epoch=epoch))
+            # An owner that says "released" while the database says that it holds the session is
+            # heard once: the next look comes when it is time.
+            is_news_trusted = False
+        if answer.verdict is not Verdict.GRANTED:
+            raise Busy("the server that has the session does not answer")
 
-    async def _settle(self, claimant: Claimant, answer: ClaimResult) -> bool:
-        """Whether the claimant is in now; raises if it never will be."""
-        if answer.verdict is Verdict.GRANTED:
+    async def _ask(
+        self, claimant: Claimant, prepare: Callable[[], Callable[..., ClaimResult]]
+    ) -> ClaimResult:
+        """Ask the database for the session, and act on the answer; raises if it is a final no.
+
+        Nothing comes between the two, not even the end of the socket that asks: what the database
+        has granted is run here, or given back.
+        """
+        return await asyncio.shield(self._spawn(self._ask_under_lock(claimant, prepare)))
+
+    async def _ask_under_lock(
+        self, claimant: Claimant, prepare: Callable[[], Callable[..., ClaimResult]]
+    ) -> ClaimResult:
+        session_id = claimant.session_id
+        async with self._live.lock(session_id):
+            if claimant.is_overtaken:
+                raise Replaced
+            if self._live.is_ending(session_id):
+                raise NotAllowed(SESSION_ENDED)
+            job = partial(prepare(), session_id, self._process_id, claimant.client)
             try:
-                claimant.admitted(answer)
-            except Exception:
-                # Its bot can't be built here: nobody else shall have to wait for our lease.
-                await retry_until_stored(
-                    partial(
-                        store.release,
-                        claimant.session_id,
-                        self._process.id,
-                        answer.epoch,
-                        None,
-                        self._process.grace_secs,
-                    )
-                )
-                raise
-            return True
+                answer = await session_database.run(job)
+            except CONNECTION_ERRORS as error:
+                logger.warning("call %s: a client could not get in: %s", session_id, error)
+                raise Busy("the database does not answer") from None
+            if answer.verdict is Verdict.GRANTED:
+                await self._admit(claimant, answer)
         if answer.verdict is Verdict.ENDED:
             raise NotAllowed(SESSION_ENDED)
         if answer.verdict is Verdict.SUPERSEDED:
             raise Replaced
-        return False
+        return answer
 
-    def _check_not_overtaken(self, claimant: Claimant) -> None:
-        if claimant.overtaken:
-            raise Replaced
-
-    def _check_not_ending(self, session_id: UUID) -> None:
-        if self._live.is_ending(session_id):
-            raise NotAllowed(SESSION_ENDED)
+    async def _admit(self, claimant: Claimant, answer: ClaimResult) -> None:
+        try:
+            claimant.admit(answer)
+        except Exception:
+            # Its bot can't be built here: nobody else shall have to wait for our lease.
+            await self._settle_under_lock(claimant.session_id, answer.epoch)
+            raise
 
     async def _challenge_holder(self, session_id: UUID) -> None:
         """Return when nobody holds the session who is there. Raises `Busy` if somebody does."""
-        process = self._process
-        deadline = monotonic() + process.lease.secs + PATIENCE_SECS
+        deadline = monotonic() + self._lease.secs + PATIENCE_SECS
         timeout_secs = 2 * CHALLENGE_SILENCE_SECS + CHALLENGE_ANSWER_SECS
         while monotonic() < deadline:
             if self._live.get(session_id) is not None:
                 if await self.challenge(session_id) is rules.ChallengeReply.ALIVE:
                     raise Busy(IN_USE)
                 return
-            where = await session_database.run(partial(store.whereabouts, session_id))
-            if where is None or where.owner is None or where.owner == process.id:
+            where = await polling_database.run(partial(store.whereabouts, session_id))
+            if where is None or where.owner is None or where.owner == self._process_id:
                 return
             asked_at = monotonic()
-            answer = await process.control.request(
+            answer = await self._control.request(
                 where.channel, "challenge", timeout_secs, session=str(session_id)
             )
             if answer is None:
@@ -219,35 +227,93 @@ class Takeovers:
 
     def let_go_soon(self, session_id: UUID, epoch: int, reply_to: str = "") -> None:
         """Release a session to the claim `epoch`, and say so. Does not wait."""
-        task = asyncio.get_running_loop().create_task(self._let_go(session_id, epoch, reply_to))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._let_go(session_id, epoch, reply_to))
 
     async def _let_go(self, session_id: UUID, epoch: int, reply_to: str) -> None:
         async with self._live.lock(session_id):
             live = self._live.get(session_id)
+            if live is None:
+                await self._give_back(session_id, epoch)
             # The message may be old: a later claim of our own may have been granted since.
-            if live is not None and live.epoch < epoch:
+            elif live.epoch < epoch:
                 await live.release(
-                    CloseCode.REPLACED,
-                    "replaced by another connection",
-                    self._process.grace_secs,
+                    CloseCode.REPLACED, "replaced by another connection", self._grace_secs
                 )
         if reply_to:
-            self._process.control.post(reply_to, "released", session=str(session_id))
+            self._control.post(reply_to, "released", session=str(session_id))
+
+    def settle_soon(self, held: Iterable[tuple[UUID, int]]) -> None:
+        """Let go of those of (session, claim) that nobody runs here. Does not wait.
+
+        They are this process's, says the database: it granted a claim whose answer was lost.
+        """
+        for session_id, epoch in held:
+            live = self._live.get(session_id)
+            if live is None or live.epoch < epoch:
+                self._spawn(self._settle(session_id, epoch))
+
+    async def _settle(self, session_id: UUID, epoch: int) -> None:
+        async with self._live.lock(session_id):
+            await self._settle_under_lock(session_id, epoch)
+
+    async def _settle_under_lock(self, session_id: UUID, epoch: int) -> None:
+        live = self._live.get(session_id)
+        if live is None:
+            await self._give_back(session_id, epoch + 1)
+        else:
+            live.epoch = max(live.epoch, epoch)
+
+    async def _give_back(self, session_id: UUID, before_epoch: int) -> None:
+        job = partial(store.disown, session_id, self._process_id, before_epoch, self._grace_secs)
+        if await retry_until_stored(job):
+            logger.warning("call %s: it was this process's, which did not run it", session_id)
+            record_event(
+                VoiceSession(pk=session_id),
+                EventKind.INTERRUPTED,
+                close_code=CloseCode.ABNORMAL,
+                detail="its client was gone before it got in",
+            )
+
+    def end_soon(self, session_id: UUID, close_code: int, reason: str) -> None:
+        """End a session of this process, whether it runs it or not. Does not wait."""
+        live = self._live.get(session_id)
+        if live is not None:
+            live.end(close_code, reason)
+        else:
+            self._spawn(self._end(session_id, close_code, reason))
+
+    async def _end(self, session_id: UUID, close_code: int, reason: str) -> None:
+        async with self._live.lock(session_id):
+            # It may have been on its way in.
+            live = self._live.get(session_id)
+            if live is not None:
+                live.end(close_code, reason)
+                return
+            await end_in_database(session_id, self._process_id, None, Figures(close_code, reason))
 
     def answer_challenge(self, message: Message) -> None:
         """Another process asks whether a client is there. Does not wait."""
-        task = asyncio.get_running_loop().create_task(self._answer_challenge(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._answer_challenge(message))
 
     async def _answer_challenge(self, message: Message) -> None:
         verdict = await self.challenge(UUID(message["session"]))
-        self._process.control.answer(message, verdict=verdict.value)
+        self._control.answer(message, verdict=verdict.value)
 
     def released(self, session_id: UUID) -> None:
         """Another process has let go of a session."""
         claimant = self._newest.get(session_id)
         if claimant is not None:
             claimant.news.set()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # Who asked may be gone: then nobody else looks at the error.
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, VoicewsError):
+            logger.error("a session could not change hands", exc_info=error)

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db.models import Model
 
 from voicews.sessions import store
-from voicews.sessions.db_threads import DatabaseThreads, session_database
+from voicews.sessions.db_threads import DatabaseThreads, records_database
 
 logger = logging.getLogger(__name__)
 
@@ -87,4 +87,4 @@ def _write_row(manager: Any, row: Model) -> None:
         logger.warning("a %s can't be stored: %s", type(row).__name__, error)
 
 
-timeline = Timeline(session_database)
+timeline = Timeline(records_database)

@@ -12,7 +12,6 @@ import enum
 import logging
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import Any, ClassVar
 
 from voicews.bots import Bot
@@ -21,9 +20,9 @@ from voicews.conf import Policy, settings
 from voicews.consumers.voice import VoiceConsumer, load_bot, with_time_limits
 from voicews.exceptions import (
     AudioFormatError,
-    Busy,
     InvalidMessage,
     NotAllowed,
+    VoicewsError,
 )
 from voicews.frames import (
     CallEndedFrame,
@@ -38,11 +37,16 @@ from voicews.models import VoiceSession
 from voicews.serializers.telephony import StreamState, TelephonySerializer, UnusableStart
 from voicews.sessions import live_sessions
 from voicews.sessions.db_threads import session_database
-from voicews.sessions.live import LiveSession, SessionSocket, SessionTransport
+from voicews.sessions.join import Join, refusal
+from voicews.sessions.live import (
+    LiveSession,
+    SessionConnection,
+    SessionSocket,
+    SessionTransport,
+)
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.rules import Lease
 from voicews.sessions.store import ClaimResult, Client, find_session
-from voicews.sessions.takeover import Claimant
 from voicews.telephony import CallEvent, EventKind, Provider, store
 from voicews.telephony.calls import PhoneCall, end_unstarted_call
 from voicews.telephony.registry import get_provider, provider_request, raw_path
@@ -101,8 +105,7 @@ class PhoneConsumer(VoiceConsumer):
         self._serializer: TelephonySerializer
         self._process: Process
         self._candidate: tuple[Bot, SessionTransport]
-        self._live: LiveSession | None = None
-        self._admitted: ClaimResult | None = None
+        self._join: Join | None = None
         self._invalid = 0
         self._goodbye = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -152,9 +155,7 @@ class PhoneConsumer(VoiceConsumer):
         if data is None:
             return
         if self.connection is not None and self.connection.is_open:
-            # Nothing reaches the bot of a session that may be another process's by now.
-            if self._process.lease.is_valid(monotonic()):
-                await self.connection.receive(data)
+            await self.connection.receive(data)
         elif self._state is CallState.WAITING:
             await self._receive_start(data)
         else:
@@ -163,17 +164,19 @@ class PhoneConsumer(VoiceConsumer):
     def receive_now(self, data: str | bytes) -> bool:
         if self.connection is None or not self.connection.is_open:
             return False
-        if self._process.lease.is_valid(monotonic()):
-            self.connection.receive_now(data)
+        self.connection.receive_now(data)
         return True
 
     async def disconnect(self, code: int) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         self._goodbye.set()
+        # Providers close with what they like when the caller has hung up.
+        code = CloseCode.GOING_AWAY if code in ORDERLY else code
         if self.connection is not None:
-            # Providers close with what they like when the caller has hung up.
-            self.connection.disconnect(CloseCode.GOING_AWAY if code in ORDERLY else code)
+            self.connection.disconnect(code)
+        elif self._join is not None:
+            await self._join.leave(code)
 
     def drop(self, code: int, reason: str) -> None:
         self._state = CallState.OVER
@@ -209,16 +212,12 @@ class PhoneConsumer(VoiceConsumer):
             return
         try:
             await self._start_call(frame)
-        except NotAllowed as error:
-            logger.warning("%s call refused: %s", self._provider.name, error)
-            # The session, if there is one, is another stream's: that one may go on.
-            self._refuse_call(CloseCode.NOT_ALLOWED, str(error), ends_session=False)
-        except Busy as error:
-            logger.warning("%s call refused: %s", self._provider.name, error)
-            self._refuse_call(error.close_code, str(error))
-        except Exception:
-            logger.exception("%s call could not be started", self._provider.name)
-            self._refuse_call(CloseCode.SERVER_ERROR, "server error")
+        except Exception as error:  # noqa: BLE001 - `refusal` logs what is unexpected
+            if isinstance(error, VoicewsError):
+                logger.warning("%s call refused: %s", self._provider.name, error)
+            code, reason = refusal(error, f"{self._provider.name} call could not be started")
+            # Of a stream that may not have it, the session is another's: that one may go on.
+            self._refuse_call(code, reason, ends_session=not isinstance(error, NotAllowed))
 
     def _refuse_call(self, code: int, reason: str, *, ends_session: bool = True) -> None:
         """End a call that can't begin, on the wire as its provider does it. Does not wait.
@@ -290,16 +289,28 @@ class PhoneConsumer(VoiceConsumer):
         bot = load_bot(self.session.bot)()
         transport = SessionTransport(self._phone_params(bot))
         self._candidate = (bot, transport)
-        client = Client(self.client_address, self.header("user-agent")[:300])
-        claimant = Claimant(self.session.pk, client, Policy.REJECT, self._admit)
-        if not await self._process.takeovers.arrive(claimant, None):
+        join = self._join = Join(
+            self._process.takeovers,
+            live_sessions,
+            self,
+            self.session.pk,
+            Client(self.client_address, self.header("user-agent")),
+            Policy.REJECT,
+            once=True,
+        )
+        if not await join.arrive(None):
             raise NotAllowed("token was used before")
-        assert self._live is not None
-        assert self._admitted is not None
-        socket = PhoneSocket(self, self._process.lease)
-        self.connection = self._live.attach(socket, self._admitted)
+        join.enter()
         self._state = CallState.STARTED
         transport.begin_call(frame)
+
+    def session_socket(self) -> SessionSocket:
+        """The socket, as the session's transport sees it."""
+        return PhoneSocket(self, self._process.lease)
+
+    def joined(self, connection: SessionConnection) -> None:
+        """What the socket says goes to the session from now on."""
+        self.connection = connection
 
     async def _new_session(self, frame: CallStartedFrame) -> VoiceSession:
         """The session of a call that no webhook has announced."""
@@ -338,12 +349,10 @@ class PhoneConsumer(VoiceConsumer):
             params.ws_close_timeout = max(params.ws_close_timeout, GOODBYE_TIMEOUT_SECS + 0.5)
         return with_time_limits(params)
 
-    def _admit(self, answer: ClaimResult) -> None:
-        """The session is this socket's: called under its lock."""
+    def start_session(self, answer: ClaimResult) -> LiveSession:
+        """Build the call's pipeline, and run it in this process from now on."""
         row = answer.session
         assert row is not None
-        if not answer.first or live_sessions.get(row.pk) is not None:
-            raise NotAllowed("token was used before")
         bot, transport = self._candidate
         bot.session = self.session = row
         call = PhoneCall(self._provider, row, self._serializer)
@@ -352,7 +361,5 @@ class PhoneConsumer(VoiceConsumer):
             transport.press_keys_with(call.press)
         task = self.build_task(bot, transport, str(row.pk))
         live = LiveSession(row, self._process.id, bot, transport, task)
-        live.epoch = answer.epoch
         live_sessions.add(live)
-        self._live = live
-        self._admitted = answer
+        return live

@@ -14,8 +14,7 @@ from uuid import UUID
 from voicews.close_codes import CloseCode
 from voicews.exceptions import VoicewsError
 from voicews.models import VoiceSession
-from voicews.sessions.db_threads import session_database
-from voicews.sessions.live import retry_until_stored
+from voicews.sessions.db_threads import retry_until_stored, session_database
 from voicews.signals import session_ended
 from voicews.telephony import NotSupported, store
 from voicews.telephony.api import api_client, describe

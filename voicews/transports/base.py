@@ -59,7 +59,15 @@ class Connection:
     the transport has let go of the client, both do nothing: its last messages reach nobody.
     """
 
-    __slots__ = ("_transport", "bytes_in", "heard_at", "is_open", "messages_in", "writer")
+    __slots__ = (
+        "_invalid_before",
+        "_transport",
+        "bytes_in",
+        "heard_at",
+        "is_open",
+        "messages_in",
+        "writer",
+    )
 
     def __init__(self, transport: BaseTransport, writer: SocketWriter) -> None:
         self.writer = writer
@@ -69,6 +77,17 @@ class Connection:
         self.messages_in = 0
         self.bytes_in = 0
         self._transport = transport
+        self._invalid_before = transport.invalid_messages
+
+    @property
+    def websocket(self) -> object:
+        """What event handlers get to see."""
+        return self.writer.socket.websocket
+
+    @property
+    def invalid_messages(self) -> int:
+        """How many of the client's messages were not what the protocol says."""
+        return self._transport.invalid_messages - self._invalid_before
 
     async def receive(self, data: str | bytes) -> None:
         """Take one message, and write what it was answered with."""
@@ -185,10 +204,10 @@ class BaseTransport:
             raise InvalidState(f"expected a transport that is WAITING, found {self.state.name}")
         self.state = TransportState.CONNECTED
         writer = SocketWriter(socket, self.params.audio_out_write_timeout_secs, self._write_failed)
-        self._connection = Connection(self, writer)
+        connection = self._connection = self._new_connection(writer)
         self._input.new_client()
         self._output.connect(writer)
-        return self._connection
+        return connection
 
     def drop_client(self, code: int, reason: str = "") -> None:
         """Close the client's socket; what waits to be written is written first. Does not wait."""
@@ -226,7 +245,11 @@ class BaseTransport:
     def _pipeline_started(self, frame: StartFrame) -> None:
         """The pipeline has begun to work."""
 
-    def _client_left(self, socket: Socket, code: int) -> None:
+    def _new_connection(self, writer: SocketWriter) -> Connection:
+        """A client's hold on this transport."""
+        return Connection(self, writer)
+
+    def _client_left(self, connection: Connection, code: int) -> None:
         """A client that was connected is not any more."""
 
     def _closed(self) -> None:
@@ -250,7 +273,7 @@ class BaseTransport:
         self._output.disconnect()
         if self.state is TransportState.WAITING:
             self._input.push_frame(ClientDisconnectedFrame(code))
-        self._client_left(connection.writer.socket, code)
+        self._client_left(connection, code)
 
     async def _close(self, writer: SocketWriter, code: int, reason: str) -> None:
         await writer.close(code, reason, self._close_timeout_secs)

@@ -10,7 +10,6 @@ from voicews.servers import fast_path
 from voicews.transports.base import Connection, TransportState
 from voicews.transports.params import ChannelsWebsocketParams
 from voicews.transports.server import WebsocketServerTransport
-from voicews.transports.writer import Socket
 
 if TYPE_CHECKING:
     from channels.generic.websocket import AsyncWebsocketConsumer
@@ -83,8 +82,8 @@ class ChannelsWebsocketTransport(WebsocketServerTransport):
         super()._pipeline_started(frame)
         self.connection = self.connect(self._socket)
 
-    def _client_left(self, socket: Socket, code: int) -> None:
-        super()._client_left(socket, code)
+    def _client_left(self, connection: Connection, code: int) -> None:
+        super()._client_left(connection, code)
         # Otherwise the call is what ended, and took the client with it.
         if self.state is TransportState.WAITING:
             self.request_end("client left", code)

@@ -19,7 +19,7 @@ from voicews.frames import StartFrame
 from voicews.transports.base import BaseTransport, Connection, TransportState
 from voicews.transports.params import WebsocketClientParams
 from voicews.transports.reconnect import Backoff, check_websocket_url, dial
-from voicews.transports.writer import MAX_PENDING_BYTES, Socket
+from voicews.transports.writer import MAX_PENDING_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -272,9 +272,9 @@ class WebsocketClientTransport(BaseTransport):
 
     # --- life cycle -----------------------------------------------------------------------------
 
-    def _client_left(self, socket: Socket, code: int) -> None:
+    def _client_left(self, connection: Connection, code: int) -> None:
         self._client = None
-        self._events.send("on_disconnected", websocket=socket.websocket)
+        self._events.send("on_disconnected", websocket=connection.websocket)
         if self.state is not TransportState.WAITING:
             return
         lasted = asyncio.get_running_loop().time() - self._connected_at

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from voicews.close_codes import CLIENT_IS_DONE, CloseCode
-from voicews.exceptions import InvalidState
+from voicews.exceptions import ConfigurationError, InvalidState
 from voicews.frames import StartFrame
 from voicews.servers.embedded import Listener
 from voicews.servers.readiness import when_ready
 from voicews.transports.base import BaseTransport, Connection, TransportState
 from voicews.transports.params import WebsocketServerParams
 from voicews.transports.writer import Socket
+
+#: Makes the ASGI application of a transport that listens: that is for those who know consumers.
+_build_application: Callable[[WebsocketServerTransport], Any] | None = None
+
+
+def listen_with(build_application: Callable[[WebsocketServerTransport], Any]) -> None:
+    """Have transports that `listen()` served by what this makes of them."""
+    global _build_application  # noqa: PLW0603 - set once, when the app is ready
+    _build_application = build_application
 
 
 class WebsocketServerTransport(BaseTransport):
@@ -81,10 +91,9 @@ class WebsocketServerTransport(BaseTransport):
         """
         if self.is_running or self._listener is not None or self.state is TransportState.CLOSED:
             raise InvalidState("expected a transport that has not started, found one that has")
-        # The consumer stands on a higher floor, and needs models.
-        from voicews.consumers.standalone import transport_application
-
-        listener = Listener(transport_application(self), self.host, self.port)
+        if _build_application is None:
+            raise ConfigurationError("expected Django's apps to be ready: django.setup()")
+        listener = Listener(_build_application(self), self.host, self.port)
         await listener.start()
         self._listener = listener
         self.port = listener.port
@@ -116,8 +125,8 @@ class WebsocketServerTransport(BaseTransport):
         if self.state is not TransportState.CLOSED:
             self._events.send("on_websocket_ready")
 
-    def _client_left(self, socket: Socket, code: int) -> None:
-        self._events.send("on_client_disconnected", websocket=socket.websocket)
+    def _client_left(self, connection: Connection, code: int) -> None:
+        self._events.send("on_client_disconnected", websocket=connection.websocket)
         if self.state is not TransportState.WAITING or code == CloseCode.REPLACED:
             return
         if code in CLIENT_IS_DONE or self._grace_secs == 0:
@@ -129,7 +138,7 @@ class WebsocketServerTransport(BaseTransport):
 
     def _session_timed_out(self) -> None:
         connection = self._connection
-        websocket = connection.writer.socket.websocket if connection is not None else None
+        websocket = connection.websocket if connection is not None else None
         self._events.send(
             "on_session_timeout",
             websocket=websocket,
@@ -151,7 +160,7 @@ class WebsocketServerTransport(BaseTransport):
         else:
             self._events.send(
                 "on_idle_timeout",
-                websocket=connection.writer.socket.websocket,
+                websocket=connection.websocket,
                 on_delivered=lambda: self.request_end("idle timeout", CloseCode.SESSION_TIMEOUT),
             )
 

@@ -11,12 +11,12 @@ from voicews.routing import voice_application, websocket_urlpatterns
 http_application = get_asgi_application()
 
 from tests.consumers.project import consumers  # noqa: E402 - Django's apps must be ready first
-from voicews.consumers import voice as voicews_consumers  # noqa: E402
 from voicews.pipeline import lanes as voicews_lanes  # noqa: E402
 from voicews.pipeline import task as voicews_task  # noqa: E402
+from voicews.sessions import join as voicews_join  # noqa: E402
 
 # A stray socket is shown out, and a bot that never ends is left alone, sooner than in earnest.
-voicews_consumers.FIRST_MESSAGE_TIMEOUT_SECS = 1.0
+voicews_join.FIRST_MESSAGE_TIMEOUT_SECS = 1.0
 voicews_lanes.HANDLER_STOP_TIMEOUT_SECS = 0.5
 voicews_task.CLEANUP_TIMEOUT_SECS = 2.0
 

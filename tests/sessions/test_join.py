@@ -22,6 +22,7 @@ from voicews.consumers.voice import SessionConsumer
 from voicews.exceptions import Busy
 from voicews.models import ServerProcess, SessionEvent, VoiceConnection, VoiceSession
 from voicews.security.tokens import issue_connect_token
+from voicews.sessions import live as live_module
 from voicews.sessions import store, takeover
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import LiveSessions, live_sessions
@@ -217,6 +218,28 @@ async def test_what_nobody_runs_is_found_though_nobody_asks(kind: str, ends: lis
     await until_row(session, state="ended")
     await until(lambda: ends == [session.pk])
     await until_exists(SessionEvent.objects.filter(session=session, kind="interrupted"))
+
+
+async def test_what_ends_here_is_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bot that takes its time to end: its session is this process's until that is stored."""
+    monkeypatch.setattr(live_module, "LAST_WORD_SECS", 3.0)
+    session = await new_session()
+    client = communicator(session)
+    assert (await client.connect(timeout=TIMEOUT_SECS))[0]
+    live = live_sessions.get(session.pk)
+    assert live is not None
+    hold = asyncio.Event()
+    monkeypatch.setattr(live.task, "wait", hold.wait)
+    live.end(CloseCode.NORMAL, "over")
+    await until(lambda: live_sessions.is_ending(session.pk))
+    this_process().takeovers.settle_soon([(session.pk, 1)])
+    this_process().takeovers.let_go_soon(session.pk, 2)
+    this_process().takeovers.end_soon(session.pk, 4002, "enough")
+    await asyncio.sleep(0.3)
+    assert (await row(session)).process_id == this_process().id
+    hold.set()
+    await until_row(session, state="ended", close_code=1000, end_reason="over")
+    await client.disconnect()
 
 
 class LyingControl:

@@ -338,7 +338,7 @@ def _past_sessions(send: Any) -> Any:
 
 def _fitting(reason: str | None) -> str:
     """As much of a close's reason as fits, and never half a character."""
-    return (reason or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return (reason or "").encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def _uvicorn_protocol(bound: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 #: How long a bot may take to save its state.
 SAVE_STATE_TIMEOUT_SECS = 3.0
-#: U+0000 in JSON text, which PostgreSQL does not take. It may be what a user has typed.
-_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class BotState:
@@ -52,9 +49,6 @@ class BotState:
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as a database has it. Raises `TypeError` or `ValueError` if that can't be."""
-    text = json.dumps(state, allow_nan=False)
-    if "\\u0000" in text:
-        text = _NUL.sub(r"\1\\ufffd", text)
-    copy: dict[str, Any] = json.loads(text)
+    """The state as JSON has it. Raises `TypeError` or `ValueError` if that can't be."""
+    copy: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
     return copy

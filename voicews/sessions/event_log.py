@@ -29,7 +29,7 @@ def record_event(
             kind=kind,
             actor=actor,
             close_code=close_code,
-            detail=detail[:500],
+            detail=detail,
             operator_id=operator_id,
         )
     )

@@ -17,6 +17,7 @@ from asgiref.sync import async_to_sync
 from voicews import signals
 from voicews.close_codes import CloseCode
 from voicews.exceptions import NotAllowed
+from voicews.fields import storable, storable_json
 from voicews.frames import Direction, OutputTransportMessageUrgentFrame
 from voicews.models import SessionEvent, VoiceSession
 from voicews.sessions import store
@@ -61,6 +62,7 @@ def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
     `operator` is the user who wants it, if it is one. Raises `NotAllowed` if there is no such
     session, or if it has ended.
     """
+    reason = storable(reason)
     with store.atomic():
         at_once, where = store.request_end(session_id, CloseCode.ENDED_BY_OPERATOR, reason)
         _note(session_id, Kind.END_REQUESTED, operator, reason)
@@ -89,8 +91,9 @@ def send_message(session_id: UUID, data: Any, operator: Any = None) -> None:
     """Send a session's client a `server-message` with any JSON data.
 
     Raises `NotAllowed` if no client is there to get it, or if the process that runs the session
-    can't be reached.
+    can't be reached; `TypeError` or `ValueError` if it is no JSON data.
     """
+    data = storable_json(data)
     where = store.whereabouts(session_id)
     if where is None or where.owner is None:
         raise NotAllowed("no client is connected")
@@ -115,7 +118,7 @@ def _note(
         actor=Actor.OPERATOR,
         operator=operator,
         close_code=close_code,
-        detail=detail[:500],
+        detail=detail,
     )
 
 

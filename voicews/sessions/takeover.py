@@ -264,6 +264,9 @@ class Takeovers:
             live.epoch = max(live.epoch, epoch)
 
     async def _give_back(self, session_id: UUID, before_epoch: int) -> None:
+        # One that has ended here is about to be stored as ended.
+        if self._live.is_ending(session_id):
+            return
         job = partial(store.disown, session_id, self._process_id, before_epoch, self._grace_secs)
         if await retry_until_stored(job):
             logger.warning("call %s: it was this process's, which did not run it", session_id)
@@ -288,8 +291,9 @@ class Takeovers:
             live = self._live.get(session_id)
             if live is not None:
                 live.end(close_code, reason)
-                return
-            await end_in_database(session_id, self._process_id, None, Figures(close_code, reason))
+            elif not self._live.is_ending(session_id):
+                figures = Figures(close_code, reason)
+                await end_in_database(session_id, self._process_id, None, figures)
 
     def answer_challenge(self, message: Message) -> None:
         """Another process asks whether a client is there. Does not wait."""

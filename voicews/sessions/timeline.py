@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from functools import partial
 from typing import Any
 
-from django.db import DataError, IntegrityError
-from django.db import Error as DatabaseError
+from django.db import IntegrityError
 from django.db.models import Model
 
 from voicews.sessions import store
-from voicews.sessions.db_threads import DatabaseThreads, records_database
+from voicews.sessions.db_threads import CONNECTION_ERRORS, DatabaseThreads, records_database
 
 logger = logging.getLogger(__name__)
 
@@ -50,41 +50,53 @@ class Timeline:
             count = min(len(self._waiting), MAX_BATCH_ROWS)
             batch = [self._waiting.popleft() for _ in range(count)]
             try:
-                await self._database.run(lambda batch=batch: write_rows(batch))  # type: ignore[misc]
-            except DatabaseError as error:
-                logger.warning("%d rows of session timelines wait: %s", count, error)
+                await self._database.run(partial(write_rows, batch))
+            except CONNECTION_ERRORS as error:
+                logger.warning("database error, %d timeline rows wait: %s", len(batch), error)
                 self._waiting.extendleft(reversed(batch))
                 pause_secs = RETRY_SECS
+            except Exception:
+                logger.exception("%d timeline rows are lost", len(batch))
             else:
                 pause_secs = BATCH_SECS
 
 
 def write_rows(rows: list[Model]) -> None:
-    """Insert rows of any models; those that the database will never take are left out.
+    """Insert rows of any models, and take them out of the list when that is done.
 
-    Such are the rows of sessions that have been deleted.
+    Rows that the database will never take are reported and left out. Raises only what is worth
+    another try, with the rows that are left.
     """
     by_model: dict[type[Model], list[Model]] = {}
     for row in rows:
         by_model.setdefault(type(row), []).append(row)
     for model, batch in by_model.items():
         manager: Any = model._default_manager.using(store.database())
-        try:
-            with store.atomic():
-                manager.bulk_create(batch)
-        except (IntegrityError, DataError):
-            for row in batch:
-                _write_row(manager, row)
+        _write_batch(manager, batch)
+        rows[:] = [row for row in rows if type(row) is not model]
 
 
-def _write_row(manager: Any, row: Model) -> None:
+def _write_batch(manager: Any, batch: list[Model]) -> None:
     try:
         with store.atomic():
-            manager.bulk_create([row])
-    except IntegrityError:
-        logger.info("a %s belongs to a session that is gone", type(row).__name__)
-    except DataError as error:
-        logger.warning("a %s can't be stored: %s", type(row).__name__, error)
+            manager.bulk_create(batch)
+    except CONNECTION_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001 - what is wrong with one row must not cost another
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            _write_batch(manager, batch[:middle])
+            _write_batch(manager, batch[middle:])
+        elif isinstance(error, IntegrityError):
+            logger.info("a %s belongs to a session that is gone", type(batch[0]).__name__)
+        else:
+            # Not its text: that may quote what somebody has said.
+            logger.warning(
+                "call %s: a %s can't be stored: %s",
+                getattr(batch[0], "session_id", ""),
+                type(batch[0]).__name__,
+                type(error).__name__,
+            )
 
 
 timeline = Timeline(records_database)

@@ -63,9 +63,9 @@ class TranscriptRecorder(FrameProcessor):
         timeline.add(self._entry(role, text))
 
     def _entry(self, role: TranscriptEntry.Role, text: str) -> TranscriptEntry:
-        # PostgreSQL takes no U+0000, and a user may type one.
-        text = text[:MAX_TEXT_LENGTH].replace("\0", "\ufffd")
-        return TranscriptEntry(session_id=self._session.pk, at=timezone.now(), role=role, text=text)
+        return TranscriptEntry(
+            session_id=self._session.pk, at=timezone.now(), role=role, text=text[:MAX_TEXT_LENGTH]
+        )
 
     def _transcribed(self, frame: TranscriptionFrame) -> None:
         if frame.final:

@@ -45,7 +45,9 @@ class ClientSocket:
 
     async def close(self, code: int, reason: str) -> None:
         # The limit is on the wire's bytes: 123, whatever the reason's alphabet.
-        await self.websocket.close(code, reason.encode()[:123].decode(errors="ignore"))
+        await self.websocket.close(
+            code, reason.encode(errors="replace")[:123].decode(errors="ignore")
+        )
 
     def abort(self) -> None:
         self.websocket.transport.abort()

@@ -103,6 +103,14 @@ class Forgetful(Diligent):
         self.count = 0
 
 
+class Leaver(Watched):
+    """Hangs up with what it is told for a reason."""
+
+    def on_message(self, message: ClientMessageFrame) -> object:
+        self.hang_up(str(message.data))
+        return None
+
+
 class Scribe(Diligent):
     """Keeps what it is told."""
 

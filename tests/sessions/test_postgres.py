@@ -97,14 +97,14 @@ async def test_a_row_that_it_does_not_take_holds_up_no_other(
     here = cluster(database_url=database_url)
     session = uuid4()
     rows = [
-        f"TranscriptEntry(session_id='{session}', at=now, role='user', text={text!r}, heard_ms={ms})"
-        for text, ms in (("before", 1), ("too long", 2**40), ("after", 2))
+        f"Entry(session_id='{session}', at=now, role='user', text={text!r}, heard_ms={heard})"
+        for text, heard in (("before", 1), ("too long", 2**40), ("after", 2))
     ]
     here.manage(
         "shell",
         "-c",
         "from datetime import UTC, datetime\n"
-        "from voicews.models import TranscriptEntry, VoiceSession\n"
+        "from voicews.models import TranscriptEntry as Entry, VoiceSession\n"
         "from voicews.sessions.timeline import write_rows\n"
         f"VoiceSession.objects.create(pk='{session}')\n"
         f"now = datetime.fromisoformat('{datetime.now(UTC).isoformat()}')\n"

@@ -12,7 +12,11 @@ STATICFILES_DIRS = [*STATICFILES_DIRS, HERE / "static"]
 TEMPLATES = [{**TEMPLATES[0], "DIRS": [HERE / "templates", BASE_DIR / "templates"]}]
 VOICEWS = {
     **VOICEWS,
-    "BOTS": {**VOICEWS["BOTS"], "keypad": "tests.browser.bots.Keypad"},
+    "BOTS": {
+        **VOICEWS["BOTS"],
+        "keypad": "tests.browser.bots.Keypad",
+        "stage": "tests.browser.bots.Stage",
+    },
     "TOKEN_MAX_AGE_SECS": float(os.environ.get("TOKEN_MAX_AGE_SECS", "60")),
     # A server that is asked to stop hands its calls over at once.
     "DRAIN_TIMEOUT_SECS": 0,

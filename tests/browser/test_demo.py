@@ -59,6 +59,30 @@ FAILED_TO_CONNECT = (
 )
 
 
+#: The loudest frequency (Hz) of what the bot and what its destination "music" are heard as.
+PITCHES = """async () => {
+  const context = voiceClient.audioContext;
+  const nodes = [voiceClient.playbackNode, voiceClient.destinationNode("music")];
+  const analysers = nodes.map((node) => {
+    const analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
+    node.connect(analyser);
+    return analyser;
+  });
+  const loudest = (analyser) => {
+    const levels = new Float32Array(analyser.frequencyBinCount);
+    analyser.getFloatFrequencyData(levels);
+    const level = Math.max(...levels);
+    return level > -60 ? levels.indexOf(level) * context.sampleRate / analyser.fftSize : 0;
+  };
+  for (let tries = 0; tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (analysers.every((analyser) => loudest(analyser) > 0)) break;
+  }
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return analysers.map(loudest);
+}"""
+
+
 @pytest.fixture(scope="module")
 def bursts(sounds: Path) -> tuple[str, ...]:
     """A microphone that hears tones; endless ones would be suppressed as noise."""
@@ -210,6 +234,17 @@ def test_the_parrot_repeats_and_falls_silent_when_talked_over(
     )
     length = min(returned.size, said.size)
     assert np.corrcoef(returned[:length], said[:length])[0, 1] > 0.9
+
+
+def test_a_destination_is_heard_beside_the_bot(
+    open_demo: OpenDemo, site: Server, wait_for: WaitFor
+) -> None:
+    page = open_demo(site)
+    page.call("stage")
+    wait_for(lambda: page.page.evaluate('voiceClient.destinationNode("music") !== null'))
+    pitches = page.page.evaluate(PITCHES)
+    assert pitches == [pytest.approx(440, abs=25), pytest.approx(1000, abs=25)]
+    page.hang_up()
 
 
 def test_a_muted_microphone_sends_nothing(open_demo: OpenDemo, site: Server) -> None:

@@ -126,6 +126,8 @@ export class FakeAudio {
   /** @type {any[]} */
   played = [];
   flushes = 0;
+  /** @type {any[]} */
+  flushed = [];
   ended = 0;
   closed = false;
   /** @type {Error | null} */
@@ -145,14 +147,19 @@ export class FakeAudio {
     this.micEnabled = enabled;
   }
 
-  /** @param {any} frame */
-  play(frame) {
-    this.played.push(frame);
+  /**
+   * @param {any} frame
+   * @param {string} [destination]
+   */
+  play(frame, destination) {
+    this.played.push(destination ? { ...frame, destination } : frame);
     return true;
   }
 
-  flush() {
+  /** @param {string} [destination] */
+  flush(destination) {
     this.flushes += 1;
+    this.flushed.push(destination);
   }
 
   endUtterance() {

@@ -59,10 +59,23 @@ test("every kind of frame survives the way there and back", () => {
       type: "audio", id: 3, name: "audio", audio: new Uint8Array(640).fill(9), sampleRate: 24000,
       numChannels: 2, pts: 0,
     },
+    { type: "interruption", id: 0, name: "", destination: "music" },
+    {
+      type: "audio", id: 3, name: "audio", audio: new Uint8Array(640).fill(9), sampleRate: 24000,
+      numChannels: 2, pts: 0, destination: "music",
+    },
   ];
   for (const frame of frames) {
     assert.deepEqual(codec.deserialize(codec.serialize(frame).buffer), frame);
   }
+});
+
+test("what has a destination is of a kind that a peer without destinations passes over", () => {
+  const audio = new Uint8Array(2);
+  const destination = "music";
+  const bytes = codec.serialize({ type: "audio", audio, sampleRate: 8000, numChannels: 1, destination });
+  assert.equal(bytes[0] >> 3, 7);
+  assert.equal(codec.serialize({ type: "interruption", destination })[0] >> 3, 8);
 });
 
 test("times and ids are exact up to 64 bits", () => {

@@ -459,6 +459,18 @@ test("an interruption empties the player", async () => {
   assert.equal(call.named("onInterruption").length, 1);
 });
 
+test("what has a destination is played and cut off beside all else", async () => {
+  const call = await readyCall();
+  const audio = { audio: new Uint8Array(4), sampleRate: 24000, numChannels: 1 };
+  call.socket.frame({ type: "audio", ...audio, destination: "music" });
+  call.socket.frame({ type: "audio", ...audio });
+  assert.deepEqual(call.audio.played.map(({ destination }) => destination), ["music", undefined]);
+  call.socket.frame({ type: "interruption", destination: "music" });
+  assert.deepEqual(call.audio.flushed, ["music"]);
+  // The bot's own words go on.
+  assert.equal(call.named("onInterruption").length, 0);
+});
+
 test("messages reach their events, strangers reach onMessage", async () => {
   const call = await readyCall();
   const rtvi = { label: "rtvi-ai" };

@@ -13,6 +13,8 @@ import { Speaker } from "./speaker.js";
 
 /** How long the browser may take to start the audio before the user is told. */
 const START_MS = 1500;
+/** Destinations that are played at the same time: each has an audio worklet of its own. */
+const MAX_DESTINATIONS = 16;
 
 /**
  * @typedef {object} CallAudioOptions
@@ -34,6 +36,11 @@ export class CallAudio {
   #microphone;
   /** @type {Speaker | null} */
   #speaker = null;
+  /**
+   * What the server sends for one of its `audio_out_destinations`, each heard beside all else.
+   * @type {Map<string, Speaker>}
+   */
+  #destinations = new Map();
   /** @type {(() => void)[]} */
   #closers;
   #options;
@@ -77,7 +84,7 @@ export class CallAudio {
     if (this.#closed) return;
     this.#speaker = new Speaker(this.#playerContext, this.#options.onPlayback);
     await this.#microphone.switchTo(micId);
-    if (speakerId) await this.#speaker.setDevice(speakerId).catch(this.#options.onError);
+    if (speakerId) await this.setSpeaker(speakerId).catch(this.#options.onError);
     if (mic && !this.#closed) await this.#microphone.enable();
     if (!this.#closed) this.#startTimer = setTimeout(() => this.#checkRunning(), START_MS);
   }
@@ -92,6 +99,14 @@ export class CallAudio {
 
   get remoteStream() {
     return this.#speaker?.stream ?? null;
+  }
+
+  /**
+   * What is played of one of the server's destinations; null before the first of it has come.
+   * @param {string} destination
+   */
+  destinationNode(destination) {
+    return this.#destinations.get(destination)?.node ?? null;
   }
 
   get localStream() {
@@ -122,20 +137,26 @@ export class CallAudio {
 
   /** @param {string} deviceId */
   async setSpeaker(deviceId) {
+    // Of the context, and so of them all.
     await this.#speaker?.setDevice(deviceId);
   }
 
-  /** @param {PlayableAudio} frame */
-  play(frame) {
-    return this.#speaker?.play(frame) ?? false;
+  /**
+   * @param {PlayableAudio} frame
+   * @param {string} [destination]
+   */
+  play(frame, destination) {
+    return this.#speakerOf(destination)?.play(frame) ?? false;
   }
 
   endUtterance() {
-    this.#speaker?.end();
+    for (const speaker of this.#speakers()) speaker.end();
   }
 
-  flush() {
-    this.#speaker?.flush();
+  /** @param {string} [destination] */
+  flush(destination) {
+    const speaker = destination ? this.#destinations.get(destination) : this.#speaker;
+    speaker?.flush();
   }
 
   close() {
@@ -143,8 +164,23 @@ export class CallAudio {
     this.#closed = true;
     clearTimeout(this.#startTimer);
     this.#microphone.close();
-    this.#speaker?.close();
+    for (const speaker of this.#speakers()) speaker.close();
     for (const close of this.#closers) close();
+  }
+
+  *#speakers() {
+    if (this.#speaker) yield this.#speaker;
+    yield* this.#destinations.values();
+  }
+
+  /** @param {string | undefined} destination */
+  #speakerOf(destination) {
+    if (!destination || !this.#speaker) return this.#speaker;
+    const found = this.#destinations.get(destination);
+    if (found || this.#destinations.size >= MAX_DESTINATIONS) return found ?? null;
+    const speaker = new Speaker(this.#playerContext, () => {});
+    this.#destinations.set(destination, speaker);
+    return speaker;
   }
 
   #checkRunning() {

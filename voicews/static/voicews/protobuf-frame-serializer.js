@@ -13,6 +13,7 @@ import { ErrorCode, VoiceError } from "./errors.js";
  * @property {number} sampleRate Hz
  * @property {number} numChannels
  * @property {number | bigint | null} [pts] media time of the first sample, nanoseconds
+ * @property {string} [destination] one of the server's `audio_out_destinations`, if it is for one
  * @property {number | bigint} [id]
  * @property {string} [name]
  */
@@ -40,6 +41,7 @@ import { ErrorCode, VoiceError } from "./errors.js";
 /**
  * @typedef {object} InterruptionFrame
  * @property {"interruption"} type
+ * @property {string} [destination] whose audio is cut off, where it is not the bot's own
  * @property {number | bigint} [id]
  * @property {string} [name]
  */
@@ -59,6 +61,8 @@ const AUDIO = 2;
 const TRANSCRIPTION = 3;
 const MESSAGE = 4;
 const INTERRUPTION = 5;
+const DESTINATION_AUDIO = 7;
+const DESTINATION_INTERRUPTION = 8;
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -200,6 +204,7 @@ function readAudio(bytes) {
   };
   const types = {
     1: VARINT, 2: LENGTH_DELIMITED, 3: LENGTH_DELIMITED, 4: VARINT, 5: VARINT, 6: VARINT,
+    7: LENGTH_DELIMITED,
   };
   readFields(bytes, types, (field, reader) => {
     if (field === 1) frame.id = reader.varint();
@@ -207,7 +212,8 @@ function readAudio(bytes) {
     else if (field === 3) frame.audio = reader.bytes();
     else if (field === 4) frame.sampleRate = reader.uint32("sample_rate");
     else if (field === 5) frame.numChannels = reader.uint32("num_channels");
-    else frame.pts = reader.varint();
+    else if (field === 6) frame.pts = reader.varint();
+    else frame.destination = reader.string();
   });
   return frame;
 }
@@ -237,7 +243,7 @@ function readNamed(bytes) {
  * @returns {Frame | null}
  */
 function readKind(kind, bytes) {
-  if (kind === AUDIO) return readAudio(bytes);
+  if (kind === AUDIO || kind === DESTINATION_AUDIO) return readAudio(bytes);
   if (kind === MESSAGE) {
     let data = "";
     readFields(bytes, { 1: LENGTH_DELIMITED }, (_field, reader) => {
@@ -245,10 +251,13 @@ function readKind(kind, bytes) {
     });
     return { type: "message", data };
   }
-  if (kind !== TEXT && kind !== TRANSCRIPTION && kind !== INTERRUPTION) return null;
+  if (![TEXT, TRANSCRIPTION, INTERRUPTION, DESTINATION_INTERRUPTION].includes(kind)) return null;
   const { id, name, strings } = readNamed(bytes);
   if (kind === TEXT) return { type: "text", id, name, text: strings[0] };
   if (kind === INTERRUPTION) return { type: "interruption", id, name };
+  if (kind === DESTINATION_INTERRUPTION) {
+    return { type: "interruption", id, name, destination: strings[0] };
+  }
   const [text, userId, timestamp] = strings;
   return { type: "transcription", id, name, text, userId, timestamp };
 }
@@ -358,7 +367,8 @@ function writeKind(frame) {
     case "audio":
       writer.uint(1, frame.id).string(2, frame.name).bytes(3, frame.audio);
       writer.uint(4, frame.sampleRate).uint(5, frame.numChannels).optionalUint(6, frame.pts);
-      return [AUDIO, writer];
+      writer.string(7, frame.destination);
+      return [frame.destination ? DESTINATION_AUDIO : AUDIO, writer];
     case "message":
       return [MESSAGE, writer.string(1, frame.data)];
     case "text":
@@ -367,7 +377,8 @@ function writeKind(frame) {
       writer.uint(1, frame.id).string(2, frame.name).string(3, frame.text);
       return [TRANSCRIPTION, writer.string(4, frame.userId).string(5, frame.timestamp)];
     case "interruption":
-      return [INTERRUPTION, writer.uint(1, frame.id).string(2, frame.name)];
+      writer.uint(1, frame.id).string(2, frame.name).string(3, frame.destination);
+      return [frame.destination ? DESTINATION_INTERRUPTION : INTERRUPTION, writer];
     default:
       throw new VoiceError(ErrorCode.BAD_FRAME, "There is no frame of this type.");
   }

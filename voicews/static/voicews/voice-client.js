@@ -108,6 +108,15 @@ export class VoiceClient {
     return this.#transport.audio?.context ?? null;
   }
 
+  /**
+   * The node that plays one of the server's `audio_out_destinations`, to be heard by an analyser or
+   * routed elsewhere; null before the first of it has come.
+   * @param {string} destination
+   */
+  destinationNode(destination) {
+    return this.#transport.audio?.destinationNode(destination) ?? null;
+  }
+
   /** What is played, as a stream; null outside a call. */
   get remoteStream() {
     return this.#transport.audio?.remoteStream ?? null;

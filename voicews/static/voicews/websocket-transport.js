@@ -316,8 +316,8 @@ export class WebSocketTransport {
         this.#play(frame);
         break;
       case "interruption":
-        this.#audio?.flush();
-        this.#handlers?.onInterruption();
+        this.#audio?.flush(frame.destination);
+        if (!frame.destination) this.#handlers?.onInterruption();
         break;
       case "message":
         this.#onMessage(frame.data);
@@ -344,7 +344,7 @@ export class WebSocketTransport {
   }
 
   /** @param {AudioFrame} frame */
-  #play({ audio, sampleRate, numChannels, pts }) {
+  #play({ audio, sampleRate, numChannels, pts, destination }) {
     const playable = audio.length > 0
       && sampleRate >= MIN_SAMPLE_RATE && sampleRate <= MAX_SAMPLE_RATE
       && numChannels >= 1 && numChannels <= MAX_CHANNELS
@@ -354,7 +354,10 @@ export class WebSocketTransport {
       return;
     }
     const mediaTime = pts === null || pts === undefined ? null : Number(pts);
-    const played = this.#audio?.play({ audio, sampleRate, numChannels, pts: mediaTime });
+    const played = this.#audio?.play(
+      { audio, sampleRate, numChannels, pts: mediaTime },
+      destination,
+    );
     if (!played) this.#badBytes += audio.length;
   }
 

@@ -15,6 +15,14 @@ class InvalidMessage(VoicewsError, ValueError):
     """A wire message that is not what its protocol says; never carries the payload."""
 
 
+class UnknownMessage(InvalidMessage):
+    """A well-formed wire message of a type that is not registered here: `type_name`."""
+
+    def __init__(self, message: str, type_name: str) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
 class AudioFormatError(VoicewsError, ValueError):
     """Audio in a shape that can't be taken: sample rate, channels, sample size."""
 

@@ -58,7 +58,12 @@ class Research(BaseWorker):
     @job(name="report")
     async def report(self, message: Any) -> None:
         await self.send_job_response(
-            message.job_id, {"cancelled": self.cancelled, "frames": self.frames}
+            message.job_id,
+            {
+                "cancelled": self.cancelled,
+                "frames": self.frames,
+                "active": len(self.active_jobs) - 1,
+            },
         )
 
     async def on_bus_message(self, message: Any) -> None:

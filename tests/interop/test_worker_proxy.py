@@ -81,7 +81,19 @@ async def test_our_client_and_pipecat_s_server(tmp_path: Path) -> None:
             assert await ask("report") == {
                 "cancelled": 1,
                 "frames": ["TextFrame UPSTREAM", "OutputAudioRawFrame UPSTREAM"],
+                "active": 0,
             }
+            # Given up before, and right after, their requests have left.
+            for pause_secs in (0.0, 0.005):
+                given_up = [
+                    await voice.request_job("research", params=JobParams(name="forever"))
+                    for _ in range(3)
+                ]
+                await asyncio.sleep(pause_secs)
+                for job_id in given_up:
+                    await voice.cancel_job_group(job_id)
+            await asyncio.sleep(0.6)
+            assert (await ask("report"))["active"] == 0
             assert proxy.refused_messages == 0
             # It can't resume a link, so a job that was under way is lost with it.
             job_id = await voice.request_job("research", params=JobParams(name="forever"))

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicews.exceptions import ConfigurationError, InvalidMessage
-from voicews.workers import BusCancelMessage, BusEndMessage, BusMessage
+from voicews.workers import (
+    BusCancelMessage,
+    BusEndMessage,
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusMessage,
+)
 from voicews.workers.outbox import Outbox
 
 
@@ -58,6 +64,33 @@ def test_bytes_are_bounded_too() -> None:
     assert put(outbox, data("12345"), data("67890"), data("x")) == ["12345"]
     assert put(outbox, data("y" * 11)) == ["67890", "x", "y" * 11]
     assert take_all(outbox) == []
+
+
+def test_a_cancel_takes_back_a_request_that_waits() -> None:
+    def about(kind: type[BusJobRequestMessage | BusJobCancelMessage], job: str) -> BusMessage:
+        return kind(source="voice", target="research", job_id=job)
+
+    outbox = Outbox()
+    outbox.put(about(BusJobRequestMessage, "1"), b"request 1")
+    outbox.put(about(BusJobRequestMessage, "2"), b"request 2")
+    outbox.put(about(BusJobCancelMessage, "1"), b"cancel 1")
+    outbox.put(about(BusJobCancelMessage, "0"), b"cancel 0")
+    other = BusJobCancelMessage(source="voice", target="another", job_id="2")
+    outbox.put(other, b"another's")
+    taken = [entry[1] for entry in iter(outbox.take, None)]
+    assert taken == [b"cancel 0", b"another's", b"request 2"]
+    # What has left can only be cancelled.
+    outbox.put(about(BusJobCancelMessage, "2"), b"cancel 2")
+    assert [entry[1] for entry in iter(outbox.take, None)] == [b"cancel 2"]
+    assert outbox.dropped_messages == 0
+
+
+def test_what_the_peer_would_not_take_goes() -> None:
+    outbox = Outbox()
+    put(outbox, data("12345"), system("123456"), data("1234"))
+    assert [message.source for message in outbox.drop_longer(4)] == ["123456", "12345"]
+    assert take_all(outbox) == ["1234"]
+    assert outbox.dropped_messages == 2
 
 
 @pytest.mark.parametrize("limits", [{"max_messages": 0}, {"max_bytes": 0}])

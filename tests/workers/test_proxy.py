@@ -31,6 +31,7 @@ from voicews.workers import (
     BusDataMessage,
     BusEndMessage,
     BusFrameMessage,
+    BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobUpdateMessage,
     BusMessage,
@@ -41,10 +42,12 @@ from voicews.workers import (
     JobGroupError,
     JobParams,
     JSONMessageSerializer,
+    Payload,
     WebSocketProxyClient,
     WebSocketProxyServer,
     WorkerRegistryEntry,
     WorkerRunner,
+    job,
 )
 from voicews.workers import consumers as consumers_module
 from voicews.workers.consumers import ProxyConsumer
@@ -300,6 +303,10 @@ async def test_who_has_no_token_stays_outside(
     research: type[Research], headers: dict[str, str] | None
 ) -> None:
     async with serving(research) as port, Here(port.port, headers=headers) as here:
+        # Asked before it is known, without a limit.
+        with pytest.raises(JobError, match="refused the connection with HTTP 403"):
+            async with here.voice.job("research"):
+                pass
         await until(lambda: here.events)
         name, error = here.events[0]
         assert name == "on_connection_failed"
@@ -310,9 +317,12 @@ async def test_who_has_no_token_stays_outside(
         await until(lambda: here.voice.of(BusWorkerErrorMessage))
         assert here.names() == ["on_connection_failed"]
         assert not here.proxy.active
-        with pytest.raises(JobError, match="not ready"):
-            async with here.voice.job("research", params=JobParams(timeout=0.05)):
+        with pytest.raises(JobError, match="not ready: ws://.* refused"):
+            async with here.voice.job("research", params=JobParams(timeout=5)):
                 pass
+        # Whoever activates it again may hope again.
+        await here.voice.activate_worker("proxy")
+        await until(lambda: here.names().count("on_connection_failed") == 2)
     assert research.workers == []
 
 
@@ -750,6 +760,116 @@ async def test_ten_bad_messages_in_a_row_are_too_many(research: type[Research]) 
         await client.wait_closed()
         assert client.close_code == 1007
         await until(lambda: research.workers[0]._stopped)
+
+
+@pytest.mark.parametrize("ours", [False, True])
+async def test_what_is_unknown_is_counted_by_its_type_and_the_link_is_kept(
+    research: type[Research], ours: bool
+) -> None:
+    async with serving(research) as port, raw_client(port.port, ours=ours) as client:
+        if ours:
+            await client.send(control(HELLO, {"received": 0}))
+        for n in range(150):
+            # As Pipecat's newer versions may send.
+            await client.send(json.dumps({"__type__": f"x.{n % 3}", "__data__": {}}).encode())
+        for n in range(150):
+            await client.send(json.dumps({"__type__": f"y.{n}", "__data__": {}}).encode())
+        await client.send(message_to("research"))
+        server = research.made[0].server
+        await until(lambda: server.received_messages == 1)
+        assert server.refused_messages == 300
+        assert [server.refused_types[f"x.{n}"] for n in range(3)] == [50, 50, 50]
+        # Names of a peer's own choice fill no memory.
+        assert len(server.refused_types) == 101
+        assert server.refused_types["others"] == 53
+        assert client.close_code is None
+
+
+async def test_long_messages_pass_and_too_long_ones_fail_their_jobs(
+    research: type[Research],
+) -> None:
+    class Long(BaseWorker):
+        def __init__(self) -> None:
+            super().__init__("research")
+            self.cancelled: list[str] = []
+
+        @job(name="long")
+        async def long(self, message: BusJobRequestMessage) -> Payload:
+            assert message.payload is not None
+            return {"text": "x" * message.payload["size"]}
+
+        @job(name="stream")
+        async def stream(self, message: BusJobRequestMessage) -> None:
+            await self.send_job_stream_start(message.job_id)
+            await self.send_job_stream_data(message.job_id, {"text": "x" * 9_000_000})
+            await asyncio.Event().wait()
+
+        async def on_job_cancelled(self, message: BusJobCancelMessage) -> None:
+            self.cancelled.append(message.job_id)
+
+    there: list[Long] = []
+
+    def build_workers(_consumer: ProxyConsumer) -> Sequence[BaseWorker]:
+        there.append(Long())
+        return there[-1:]
+
+    research.build_workers = build_workers  # type: ignore[assignment,method-assign]
+    async with serving(research) as port, Here(port.port) as here:
+
+        async def ask(name: str = "long", *, size: int = 0, text: str = "") -> Payload:
+            params = JobParams(name=name, payload={"size": size, "text": text})
+            async with here.voice.job("research", params=params) as one:
+                pass
+            return one.response
+
+        assert len((await ask(size=7_000_000, text="x" * 7_000_000))["text"]) == 7_000_000
+        with pytest.raises(JobError, match="has more than 8388608 bytes"):
+            await ask(text="x" * 9_000_000)
+        assert here.proxy.dropped_messages == 1
+        server = research.made[0].server
+        for name in ("long", "stream"):
+            with pytest.raises(JobError, match="has more than 8388608 bytes"):
+                await ask(name, size=9_000_000)
+        assert server.dropped_messages == 2
+        await until(lambda: there[0].cancelled)
+        assert there[0].active_jobs == {}
+        # The link is the same, and what is behind is numbered right.
+        here.proxy._socket.abort()  # type: ignore[union-attr]
+        assert (await ask(size=3))["text"] == "xxx"
+        assert len(there) == 1
+
+
+async def test_a_client_of_another_kind_gets_what_it_takes(research: type[Research]) -> None:
+    async with serving(research) as port, raw_client(port.port) as client:
+        worker = research.workers[0]
+        for size in (2_000_000, 900_000):
+            worker.bus.send(
+                BusJobUpdateMessage(
+                    source="research", target="voice", job_id="1", update={"text": "x" * size}
+                )
+            )
+        assert len(await client.recv()) < 1_000_000
+        assert research.made[0].server.dropped_messages == 1
+
+
+async def test_ends_agree_on_the_shorter_limit(research: type[Research]) -> None:
+    research.max_message_bytes = 50_000
+    async with serving(research) as port, Here(port.port) as here:
+        # Before the server has said what it takes.
+        asking = []
+        for size in (60_000, 30_000):
+            params = JobParams(name="double", payload={"n": 1, "text": "x" * size}, timeout=5)
+            asking.append(asyncio.create_task(_ask(here, params)))
+        with pytest.raises(JobError, match="has more than 50000 bytes"):
+            await asking[0]
+        assert await asking[1] == {"result": 2}
+        assert here.proxy.is_connected
+
+
+async def _ask(here: Here, params: JobParams) -> Payload:
+    async with here.voice.job("research", params=params) as one:
+        pass
+    return one.response
 
 
 async def test_ten_megabytes_are_too_long(research: type[Research]) -> None:

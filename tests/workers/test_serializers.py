@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from voicews.workers import (
     BusJobRequestMessage,
     BusJobResponseMessage,
     BusMessage,
+    BusSystemMessage,
     BusWorkerLocalErrorMessage,
     BusWorkerRegistryMessage,
     JobStatus,
@@ -78,6 +79,7 @@ def test_every_message_survives_with_what_it_needs(cls: Any) -> None:
         "job_id": "1",
         "status": JobStatus.COMPLETED,
         "error": "e",
+        "text": "t",
         "runner": "r",
         "workers": [],
         "frame": frames.TextFrame("x"),
@@ -286,6 +288,51 @@ def test_types_of_the_app() -> None:
     for bad in ({"cents": "x"}, {}, 7):
         with pytest.raises(InvalidMessage, match=f"expected a {name}"):
             serializer.deserialize(wire(payload={"x": {"__type__": name, "__data__": bad}}))
+
+
+@dataclass(kw_only=True)
+class Counted(BusDataMessage):
+    n: int
+    doubled: int = field(init=False)
+    seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.doubled = 2 * self.n
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    norm: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "norm", float(self.x))
+
+
+def test_fields_that_a_class_makes_itself_come_over_too() -> None:
+    serializer = JSONMessageSerializer()
+    serializer.register(Counted)
+    serializer.register(Point)
+    counted = Counted(source="a", n=2)
+    counted.seen = 7
+    back = serializer.deserialize(serializer.serialize(counted))
+    assert isinstance(back, Counted)
+    assert back == counted
+    assert (back.doubled, back.seen) == (4, 7)
+    again = serializer.deserialize(serializer.serialize(request(point=Point(3))))
+    assert isinstance(again, BusJobRequestMessage)
+    assert again.payload == {"point": Point(3)}
+    bad = serializer.serialize(counted).replace(b'"seen":7', b'"seen":"7"')
+    with pytest.raises(InvalidMessage, match="another type in Counted.seen"):
+        serializer.deserialize(bad)
+
+
+@pytest.mark.parametrize("kind", [BusDataMessage, BusSystemMessage])
+def test_a_message_may_be_of_no_special_kind(kind: type[BusMessage]) -> None:
+    serializer = JSONMessageSerializer()
+    data = serializer.serialize(kind(source="a", target="b"))
+    assert serializer.deserialize(data) == kind(source="a", target="b")
+    assert json.loads(data)["__type__"] == f"pipecat.bus.messages.{kind.__name__}"
 
 
 def test_a_name_stands_for_one_type() -> None:

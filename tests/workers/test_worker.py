@@ -16,6 +16,7 @@ from voicews.workers import (
     BusCancelMessage,
     BusDataMessage,
     BusEndMessage,
+    BusEndWorkerMessage,
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
@@ -25,6 +26,7 @@ from voicews.workers import (
     BusJobUpdateMessage,
     BusJobUpdateRequestMessage,
     BusMessage,
+    BusWorkerErrorMessage,
     BusWorkerReadyMessage,
     JobError,
     JobEvent,
@@ -159,6 +161,24 @@ async def test_a_cancel_that_overtakes_its_request() -> None:
         assert research.active_jobs == {}
 
 
+async def test_who_is_outside_may_end_a_job_unless_it_is_to_go_on() -> None:
+    voice, research = Listener(), Researcher()
+    async with await started(voice, research):
+        params = JobParams(name="forever", label="Research: the weather")
+        job_id = await voice.request_job("research", params=params)
+        assert voice.job_groups[job_id].label == "Research: the weather"
+        await until(lambda: research.active_jobs)
+        assert await voice.request_cancel_job_group(job_id, reason="the page was closed")
+        await until(lambda: research.cancelled == [job_id])
+        assert not await voice.request_cancel_job_group(job_id)
+        params = JobGroupParams(name="forever", cancellable=False)
+        job_id = await voice.request_job_group("research", params=params)
+        assert not await voice.request_cancel_job_group(job_id)
+        assert job_id in voice.job_groups
+        await voice.cancel_job_group(job_id)
+        assert job_id not in voice.job_groups
+
+
 async def test_a_worker_that_stops_leaves_nobody_waiting() -> None:
     voice, research = Listener(), Researcher()
     async with await started(voice, research) as runner:
@@ -166,8 +186,11 @@ async def test_a_worker_that_stops_leaves_nobody_waiting() -> None:
         group = voice.job_groups[job_id]
         await until(lambda: research.active_jobs)
         await research.stop()
-        with pytest.raises(JobGroupError, match="research: cancelled"):
-            await group.wait()
+        # Cancelled is an answer, and no failure.
+        await group.wait()
+        assert group.responses == {"research": {}}
+        await until(lambda: voice.of(BusJobResponseMessage))
+        assert voice.of(BusJobResponseMessage)[0].status is JobStatus.CANCELLED
         assert "research" not in runner.registry
         await until(lambda: runner.get_worker("research") is None)
 
@@ -345,6 +368,23 @@ async def test_system_messages_pass_data_messages_that_wait() -> None:
         await until(lambda: len(slow.of(BusJobUpdateMessage)) == 3)
 
 
+async def test_a_system_message_passes_data_of_the_same_turn() -> None:
+    voice, other = Listener(), Listener("other")
+    async with await started(voice, other) as runner:
+        await asyncio.sleep(0.01)
+        voice.heard.clear()
+        for reason in ("1", "2"):
+            runner.bus.send(BusDataMessage(source="other", target="voice"))
+            runner.bus.send(
+                BusWorkerErrorMessage(source="other", target="voice", error=f"error {reason}")
+            )
+        await until(lambda: len(voice.heard) == 4)
+        assert [type(message) for message in voice.heard] == [
+            *[BusWorkerErrorMessage] * 2,
+            *[BusDataMessage] * 2,
+        ]
+
+
 async def test_a_worker_that_is_too_slow_loses_the_oldest() -> None:
     slow = Slow()
     async with await started(slow) as runner:
@@ -430,6 +470,27 @@ class Parent(Listener):
 
     async def on_worker_failed(self, data: WorkerErrorData) -> None:
         self.failed.append(data)
+
+
+class SlowToStop(Listener):
+    def __init__(self) -> None:
+        super().__init__("child")
+        self.has_stopped = False
+
+    async def stop(self) -> None:
+        await super().stop()
+        await asyncio.sleep(0.05)
+        self.has_stopped = True
+
+
+async def test_a_parent_waits_until_its_child_has_stopped() -> None:
+    parent, child = Parent(), SlowToStop()
+    async with await started(parent) as runner:
+        await parent.add_workers(child)
+        await until(lambda: "child" in runner.registry)
+        runner.bus.send(BusEndWorkerMessage(source="x", target="parent"))
+        await parent.wait()
+        assert child.has_stopped
 
 
 async def test_a_parent_and_its_child() -> None:

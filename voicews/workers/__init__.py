@@ -39,6 +39,7 @@ from voicews.workers.messages import (
     BusLocalMessage,
     BusMessage,
     BusSystemMessage,
+    BusTTSSpeakMessage,
     BusWorkerErrorMessage,
     BusWorkerLocalErrorMessage,
     BusWorkerReadyMessage,
@@ -50,7 +51,7 @@ from voicews.workers.messages import (
 from voicews.workers.proxy import WebSocketProxyClient, WebSocketProxyServer
 from voicews.workers.registry import WorkerErrorData, WorkerReadyData, WorkerRegistry
 from voicews.workers.runner import WorkerRunner
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.serializers import JSONMessageSerializer, MessageSerializer
 from voicews.workers.worker import BaseWorker
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "BusLocalMessage",
     "BusMessage",
     "BusSystemMessage",
+    "BusTTSSpeakMessage",
     "BusWorkerErrorMessage",
     "BusWorkerLocalErrorMessage",
     "BusWorkerReadyMessage",
@@ -93,6 +95,7 @@ __all__ = [
     "JobGroupResponse",
     "JobParams",
     "JobStatus",
+    "MessageSerializer",
     "Payload",
     "WebSocketProxyClient",
     "WebSocketProxyServer",

@@ -13,7 +13,7 @@ from channels.layers import get_channel_layer
 from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.workers.messages import BusLocalMessage, BusMessage
 from voicews.workers.outbox import Outbox
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.serializers import JSONMessageSerializer, MessageSerializer
 
 logger = logging.getLogger(__name__)
 
@@ -90,13 +90,13 @@ class ChannelLayerBus(WorkerBus):
         group: str = "voicews.workers",
         *,
         layer: str = "default",
-        serializer: JSONMessageSerializer | None = None,
+        serializer: MessageSerializer | None = None,
         max_queued_messages: int = 1000,
     ) -> None:
         super().__init__()
         self._group = group
         self._layer_alias = layer
-        self._serializer = serializer or JSONMessageSerializer()
+        self._serializer: MessageSerializer = serializer or JSONMessageSerializer()
         self._outbox = Outbox(max_queued_messages)
         self._origin = uuid.uuid4().hex
         self._layer: Any = None
@@ -181,7 +181,8 @@ class ChannelLayerBus(WorkerBus):
                 self.refused_messages += 1
                 logger.warning("worker bus: a message was refused: %s", error)
                 continue
-            self.deliver(message)
+            if message is not None:
+                self.deliver(message)
 
     async def _rejoin(self) -> None:
         while True:

@@ -13,10 +13,11 @@ from django.utils.crypto import constant_time_compare
 from voicews.consumers.base import SocketConsumer
 from voicews.exceptions import ConfigurationError, NotAllowed
 from voicews.workers.messages import BusMessage
+from voicews.workers.outbox import MAX_MESSAGE_BYTES
 from voicews.workers.proxy import WebSocketProxyServer
 from voicews.workers.proxy.link import LINK_HEADER, SUBPROTOCOL
 from voicews.workers.runner import WorkerRunner
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.serializers import JSONMessageSerializer, MessageSerializer
 from voicews.workers.worker import BaseWorker
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class ProxyConsumer(SocketConsumer):
     heartbeat_secs: ClassVar[float] = 5.0
     #: Messages that may wait for a slow client; see `ProxyWorker`.
     max_queued_messages: ClassVar[int] = 1000
+    #: A longer message closes the link with 1009; a client of ours sends none.
+    max_message_bytes: ClassVar[int] = MAX_MESSAGE_BYTES
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +80,7 @@ class ProxyConsumer(SocketConsumer):
         """The workers of one link; one of them is called `worker_name`."""
         raise ConfigurationError(f"{type(self).__name__} has neither a runner nor workers")
 
-    def build_serializer(self) -> JSONMessageSerializer:
+    def build_serializer(self) -> MessageSerializer:
         """What reads the client's messages: register the types of your own that may pass."""
         return JSONMessageSerializer()
 
@@ -116,6 +119,12 @@ class ProxyConsumer(SocketConsumer):
         if self.proxy is not None and data is not None:
             self.proxy.receive(data)
 
+    def drop(self, code: int, reason: str) -> None:
+        # At once: what still comes would be counted as received, without what is lost before it.
+        if self.proxy is not None:
+            self.proxy.disconnect(code, self)
+        super().drop(code, reason)
+
     async def disconnect(self, code: int) -> None:
         if self.proxy is not None:
             self.proxy.disconnect(code, self)
@@ -132,6 +141,7 @@ class ProxyConsumer(SocketConsumer):
             resume_secs=self.resume_secs,
             heartbeat_secs=self.heartbeat_secs,
             max_queued_messages=self.max_queued_messages,
+            max_message_bytes=self.max_message_bytes,
         )
 
 

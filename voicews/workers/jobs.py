@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from voicews.exceptions import ConfigurationError, InvalidState, VoicewsError
 from voicews.workers.messages import BusJobRequestMessage, Payload
-
-if TYPE_CHECKING:
-    from voicews.workers.worker import BaseWorker
 
 JobHandler = Callable[[BusJobRequestMessage], Awaitable[Payload | None]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,11 +28,15 @@ class JobParams:
     """What a job is: the handler's `name`, the `payload` for it.
 
     `timeout` (seconds) counts from the request, and includes waiting for the worker to be ready.
+    `label` says to people what is being done. A job that is not `cancellable` goes on when somebody
+    outside asks for its end; see `BaseWorker.request_cancel_job_group`.
     """
 
     name: str | None = None
     payload: Payload | None = None
     timeout: float | None = None
+    label: str | None = None
+    cancellable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,8 @@ class JobGroup:
     job_id: str
     worker_names: Sequence[str]
     cancel_on_error: bool = True
+    label: str | None = None
+    cancellable: bool = True
     #: What `wait` raises.
     failure: type[JobGroupError] = JobGroupError
     responses: dict[str, Payload] = field(default_factory=dict)
@@ -101,6 +104,20 @@ class JobGroup:
             raise self.failure(self.error)
 
 
+class JobOwner(Protocol):
+    """What a job asks of the worker that it is done for."""
+
+    async def start_job_group(
+        self,
+        worker_names: Sequence[str],
+        params: JobGroupParams,
+        *,
+        failure: type[JobGroupError] = JobGroupError,
+    ) -> JobGroup: ...
+
+    async def cancel_job_group(self, job_id: str, *, reason: str | None = None) -> None: ...
+
+
 class JobGroupContext:
     """`async with` waits for the jobs' end; `async for` inside of it gives their news.
 
@@ -110,7 +127,7 @@ class JobGroupContext:
     failure: ClassVar[type[JobGroupError]] = JobGroupError
 
     def __init__(
-        self, worker: BaseWorker, worker_names: Sequence[str], params: JobGroupParams
+        self, worker: JobOwner, worker_names: Sequence[str], params: JobGroupParams
     ) -> None:
         self._worker = worker
         self._worker_names = worker_names

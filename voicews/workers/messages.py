@@ -9,12 +9,9 @@ from __future__ import annotations
 import enum
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from voicews.frames import Direction, Frame
-
-if TYPE_CHECKING:
-    from voicews.workers.worker import BaseWorker
 
 _ids = itertools.count(1)
 
@@ -29,6 +26,12 @@ class JobStatus(enum.StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     ERROR = "error"
+
+
+class NamedWorker(Protocol):
+    """A worker, as far as a message has to know it."""
+
+    name: str
 
 
 @dataclass(kw_only=True)
@@ -68,6 +71,14 @@ class BusFrameMessage(BusDataMessage):
     frame: Frame
     direction: Direction = Direction.DOWNSTREAM
     bridge: str | None = None
+
+
+@dataclass(kw_only=True)
+class BusTTSSpeakMessage(BusDataMessage):
+    """Asks a worker with a voice to say this; `append_to_context` counts it as the bot's words."""
+
+    text: str
+    append_to_context: bool = True
 
 
 # --- life cycle -------------------------------------------------------------------------------
@@ -164,7 +175,7 @@ class BusWorkerLocalErrorMessage(BusSystemMessage, BusLocalMessage):
 class BusAddWorkerMessage(BusSystemMessage, BusLocalMessage):
     """Asks the runner to take a worker in."""
 
-    worker: BaseWorker
+    worker: NamedWorker
 
 
 # --- jobs -------------------------------------------------------------------------------------

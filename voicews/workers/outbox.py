@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections import deque
 
 from voicews.exceptions import ConfigurationError, InvalidMessage
-from voicews.workers.messages import BusMessage, BusSystemMessage
+from voicews.workers.messages import (
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusMessage,
+    BusSystemMessage,
+)
 
 Entry = tuple[BusMessage, bytes]
+
+#: The longest message (bytes) that the ends of a link take. Pipecat's server takes 16 MiB, its
+#: client 1 MiB.
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
 class Outbox:
     """A bounded queue, system messages first; it remembers what the peer has yet to confirm.
 
-    When it is full, the oldest data message makes room; system messages go only when nothing else
-    waits, the oldest first. Every message that goes this way, or is lost with its connection,
-    counts in `dropped_messages`.
+    A cancel that would overtake the request of its job takes it out of the queue instead: neither
+    is sent. When it is full, the oldest data message makes room; system messages go only when
+    nothing else waits, the oldest first. Every message that goes this way, or is lost with its
+    connection, counts in `dropped_messages`.
 
     With `confirmed`, messages that were taken are kept until the peer says that it has them, and
     no more are given out than fit in the bounds: a peer that confirms nothing gets nothing new.
     """
 
-    def __init__(self, max_messages: int = 1000, max_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, max_messages: int = 1000, max_bytes: int = 2 * MAX_MESSAGE_BYTES) -> None:
         if max_messages < 1 or max_bytes < 1:
             raise ConfigurationError(
                 f"expected room for one message and one byte, found {max_messages}, {max_bytes}"
@@ -50,6 +60,8 @@ class Outbox:
 
     def put(self, message: BusMessage, data: bytes) -> list[BusMessage]:
         """Add a message; returns those that had to make room."""
+        if isinstance(message, BusJobCancelMessage) and self._withdraw(message):
+            return []
         queue = self._system if isinstance(message, BusSystemMessage) else self._data
         queue.append((message, data))
         self._bytes += len(data)
@@ -61,6 +73,19 @@ class Outbox:
             dropped.append(oldest)
         self.dropped_messages += len(dropped)
         return dropped
+
+    def _withdraw(self, cancel: BusJobCancelMessage) -> bool:
+        """Take the request that a cancel is about out of the queue, if it waits there."""
+        for index, (message, data) in enumerate(self._data):
+            if (
+                isinstance(message, BusJobRequestMessage)
+                and (message.job_id, message.target) == (cancel.job_id, cancel.target)
+                and message.source == cancel.source
+            ):
+                del self._data[index]
+                self._bytes -= len(data)
+                return True
+        return False
 
     def _is_full(self) -> bool:
         return len(self) > self._max_messages or self._bytes > self._max_bytes
@@ -82,6 +107,18 @@ class Outbox:
             self._unconfirmed.append(entry)
             self._unconfirmed_bytes += len(entry[1])
         return entry
+
+    def drop_longer(self, max_bytes: int) -> list[BusMessage]:
+        """Drop what the peer would not take; returns it."""
+        dropped = []
+        for queue in (self._resend, self._system, self._data):
+            long = [entry for entry in queue if len(entry[1]) > max_bytes]
+            for entry in long:
+                queue.remove(entry)
+                self._bytes -= len(entry[1])
+                dropped.append(entry[0])
+        self.dropped_messages += len(dropped)
+        return dropped
 
     def confirm(self, received: int) -> None:
         """The peer has the first `received` messages of this numbering.

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from voicews.exceptions import VoicewsError
+
 
 @dataclass(frozen=True)
 class WorkerReadyData:
@@ -23,6 +25,10 @@ class WorkerErrorData:
     error: str
 
 
+class Unreachable(VoicewsError):
+    """A worker can't become ready: the message says what stands in the way."""
+
+
 Watcher = Callable[[WorkerReadyData], None]
 
 
@@ -33,6 +39,8 @@ class WorkerRegistry:
         self.runner_name = runner_name
         self._runners: dict[str, dict[str, WorkerReadyData]] = {runner_name: {}}
         self._watchers: dict[str, list[Watcher]] = {}
+        self._unreachable: dict[str, str] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     @property
     def local_workers(self) -> list[str]:
@@ -59,6 +67,7 @@ class WorkerRegistry:
 
     def register(self, worker_name: str, runner: str) -> None:
         """A worker is ready: its watchers are told, unless they know."""
+        self._unreachable.pop(worker_name, None)
         names = self._runners.setdefault(runner, {})
         if worker_name not in names:
             names[worker_name] = ready = WorkerReadyData(worker_name, runner)
@@ -93,15 +102,35 @@ class WorkerRegistry:
         if not watchers:
             self._watchers.pop(worker_name, None)
 
+    def set_unreachable(self, worker_name: str, reason: str | None) -> None:
+        """Who leads to a worker has given up; None: tries again. Who waits for it is told."""
+        if reason is None:
+            self._unreachable.pop(worker_name, None)
+            return
+        self._unreachable[worker_name] = reason
+        for waiter in self._waiters.get(worker_name, ()):
+            if not waiter.done():
+                waiter.set_exception(Unreachable(reason))
+
     async def wait_ready(self, worker_name: str) -> None:
-        """Wait until the worker is ready."""
-        ready = asyncio.Event()
+        """Wait until the worker is ready. Raises `Unreachable` when it can't become so."""
+        if worker_name in self:
+            return
+        if worker_name in self._unreachable:
+            raise Unreachable(self._unreachable[worker_name])
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def watcher(_data: WorkerReadyData) -> None:
-            ready.set()
+            if not ready.done():
+                ready.set_result(None)
 
         self.watch(worker_name, watcher)
+        waiters = self._waiters.setdefault(worker_name, set())
+        waiters.add(ready)
         try:
-            await ready.wait()
+            await ready
         finally:
             self.unwatch(worker_name, watcher)
+            waiters.discard(ready)
+            if not waiters and self._waiters.get(worker_name) is waiters:
+                del self._waiters[worker_name]

@@ -129,7 +129,7 @@ class WorkerRunner:
             self._finish(message.reason, at_once=False)
         elif isinstance(message, BusCancelMessage):
             self._finish(message.reason, at_once=True)
-        elif isinstance(message, BusAddWorkerMessage):
+        elif isinstance(message, BusAddWorkerMessage) and isinstance(message.worker, BaseWorker):
             task = asyncio.get_running_loop().create_task(self.add_workers(message.worker))
             self._errands.add(task)
             task.add_done_callback(self._errand_done)

@@ -15,10 +15,10 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from voicews import frames
-from voicews.exceptions import ConfigurationError, InvalidMessage
+from voicews.exceptions import ConfigurationError, InvalidMessage, UnknownMessage
 from voicews.workers import messages
 from voicews.workers.messages import BusLocalMessage, BusMessage
 
@@ -34,6 +34,19 @@ class _Type:
     name: str
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
+
+
+class MessageSerializer(Protocol):
+    """What a bus or a proxy asks of a serializer: a class of your own needs no more."""
+
+    def serialize(self, message: BusMessage) -> bytes:
+        """The message for the wire. Raises `InvalidMessage` for one that can't be written."""
+
+    def deserialize(self, data: bytes) -> BusMessage | None:
+        """The message in the data; None if it holds none for the bus.
+
+        Raises `InvalidMessage`, or `UnknownMessage` for a good one of a type that isn't known.
+        """
 
 
 class JSONMessageSerializer:
@@ -88,7 +101,7 @@ class JSONMessageSerializer:
         return json.dumps(self._encode(message, 0), separators=(",", ":")).encode()
 
     def deserialize(self, data: bytes) -> BusMessage:
-        """The message in UTF-8 JSON. Raises `InvalidMessage`."""
+        """The message in UTF-8 JSON. Raises `InvalidMessage`, and `UnknownMessage` for a type."""
         try:
             value = json.loads(data)
         except (ValueError, RecursionError):
@@ -143,7 +156,8 @@ class JSONMessageSerializer:
                 raise InvalidMessage("expected base64") from None
         known = self._by_name.get(name) if isinstance(name, str) else None
         if known is None:
-            raise InvalidMessage(f"expected a registered type, found {str(name)[:100]!r}")
+            shown = str(name)[:100]
+            raise UnknownMessage(f"expected a registered type, found {shown!r}", shown)
         if isinstance(data, dict):
             data = {key: self._decode(item, depth) for key, item in data.items()}
         try:
@@ -162,10 +176,14 @@ def _dataclass_codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], A
     fields = dataclasses.fields(cls)
     hints = typing.get_type_hints(cls)
     checks = {one.name: _check(hints[one.name], f"{cls.__name__}.{one.name}") for one in fields}
+    #: Fields that the class makes itself: the peer's value takes their place.
+    made_later = {one.name for one in fields if not one.init}
     required = {
         one.name
         for one in fields
-        if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING
+        if one.init
+        and one.default is dataclasses.MISSING
+        and one.default_factory is dataclasses.MISSING
     }
 
     def encode(value: Any) -> dict[str, Any]:
@@ -176,9 +194,14 @@ def _dataclass_codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], A
             raise InvalidMessage(f"expected an object for {cls.__name__}")
         # What is not among the fields is another version's, or Pipecat's own bookkeeping.
         values = {key: checks[key](item) for key, item in data.items() if key in checks}
+        set_later = {key: values.pop(key) for key in made_later & values.keys()}
         for name in required - values.keys():
             values[name] = checks[name](None)
-        return cls(**values)
+        made = cls(**values)
+        for key, item in set_later.items():
+            # Past a frozen dataclass's own, which lets nobody.
+            object.__setattr__(made, key, item)
+        return made
 
     return encode, decode
 
@@ -223,7 +246,10 @@ def _is_union(hint: Any) -> bool:
 
 
 _MESSAGES: tuple[type, ...] = (
+    messages.BusDataMessage,
+    messages.BusSystemMessage,
     messages.BusFrameMessage,
+    messages.BusTTSSpeakMessage,
     messages.BusActivateWorkerMessage,
     messages.BusDeactivateWorkerMessage,
     messages.BusEndMessage,

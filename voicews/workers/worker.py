@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from voicews.exceptions import InvalidState
+from voicews.workers.bus import WorkerBus
 from voicews.workers.jobs import (
     JobContext,
     JobError,
@@ -51,11 +53,12 @@ from voicews.workers.messages import (
     JobStatus,
     Payload,
 )
-from voicews.workers.registry import WorkerErrorData, WorkerReadyData, WorkerRegistry
-
-if TYPE_CHECKING:
-    from voicews.workers.bus import WorkerBus
-    from voicews.workers.runner import WorkerRunner
+from voicews.workers.registry import (
+    Unreachable,
+    WorkerErrorData,
+    WorkerReadyData,
+    WorkerRegistry,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +75,11 @@ JobStream = BusJobStreamStartMessage | BusJobStreamDataMessage | BusJobStreamEnd
 class _Lane:
     """Runs one thing after the other, in a task that lives while there is something to do."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, after: _Lane | None = None) -> None:
         self._name = name
+        #: What waits there goes first.
+        self._after = after
+        self._is_busy = False
         self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
         self._task: asyncio.Task[None] | None = None
         self.dropped = 0
@@ -98,13 +104,44 @@ class _Lane:
     async def _work(self) -> None:
         try:
             while self._waiting:
+                if self._after is not None and self._after.is_about_to_run:
+                    await asyncio.sleep(0)
+                    continue
                 run = self._waiting.popleft()
+                self._is_busy = True
                 try:
                     await run()
                 except Exception:
                     logger.exception("%s failed to handle a message", self._name)
+                finally:
+                    self._is_busy = False
         finally:
             self._task = None
+
+    @property
+    def is_about_to_run(self) -> bool:
+        """Whether something waits here that nothing holds up."""
+        return bool(self._waiting) and not self._is_busy
+
+
+class WorkerHost(Protocol):
+    """What a worker knows of the runner that it runs under."""
+
+    name: str
+    bus: WorkerBus
+    registry: WorkerRegistry
+
+    def get_worker(self, name: str) -> BaseWorker | None:
+        """The worker of that name, if it runs under the same runner."""
+
+    async def add_workers(self, *workers: BaseWorker) -> None:
+        """Take workers in."""
+
+    async def end(self, reason: str | None = None) -> None:
+        """End all workers in order."""
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """End all workers at once."""
 
 
 class BaseWorker:
@@ -125,11 +162,15 @@ class BaseWorker:
         self.children: list[BaseWorker] = []
         self.started_at: float | None = None
         self._starts_active = active
-        self._runner: WorkerRunner | None = None
+        self._runner: WorkerHost | None = None
+        #: It is to end; `stop` then has a turn.
         self._finished = asyncio.Event()
+        #: It has ended, its own `stop` included.
+        self._ended = asyncio.Event()
+        self._is_run = False
         self._stopped = False
         self._system_lane = _Lane(f"worker {name}")
-        self._data_lane = _Lane(f"worker {name}")
+        self._data_lane = _Lane(f"worker {name}", after=self._system_lane)
         self._job_handlers = collect_job_handlers(self)
         self._jobs: dict[str, BusJobRequestMessage] = {}
         self._job_tasks: dict[str, asyncio.Task[None]] = {}
@@ -139,7 +180,7 @@ class BaseWorker:
     # --- where it is ----------------------------------------------------------------------------
 
     @property
-    def runner(self) -> WorkerRunner:
+    def runner(self) -> WorkerHost:
         """Its runner. Raises `InvalidState` before it has one."""
         if self._runner is None:
             raise InvalidState(f"expected worker {self.name} to have been added to a runner")
@@ -170,7 +211,7 @@ class BaseWorker:
 
     # --- life cycle -----------------------------------------------------------------------------
 
-    def attach(self, runner: WorkerRunner) -> None:
+    def attach(self, runner: WorkerHost) -> None:
         """Called by the runner that takes it in."""
         if self._runner is not None:
             raise InvalidState(f"expected a worker without a runner, found {self.name}")
@@ -179,11 +220,15 @@ class BaseWorker:
 
     async def run(self) -> None:
         """Live until `stop` or a message ends it. Called by the runner."""
+        self._is_run = True
         try:
             await self.start()
             await self._finished.wait()
         finally:
-            await self.stop()
+            try:
+                await self.stop()
+            finally:
+                self._ended.set()
 
     async def start(self) -> None:
         """Called once, before the first message: it is ready from then on."""
@@ -219,10 +264,12 @@ class BaseWorker:
             self.registry.forget(self.name, self.registry.runner_name)
             self.bus.unsubscribe(self)
         self._finished.set()
+        if not self._is_run:
+            self._ended.set()
 
     async def wait(self) -> None:
-        """Wait until it has ended."""
-        await self._finished.wait()
+        """Wait until it has ended, and its `stop` is done."""
+        await self._ended.wait()
 
     async def end(self, *, reason: str | None = None) -> None:
         """Ask the runner to end all workers in order."""
@@ -400,7 +447,10 @@ class BaseWorker:
         *,
         failure: type[JobGroupError] = JobGroupError,
     ) -> JobGroup:
-        """Wait until the workers are ready, and ask them. Raises `failure` at the timeout."""
+        """Wait until the workers are ready, and ask them.
+
+        Raises `failure` at the timeout, and when one can't be reached any more.
+        """
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
         try:
@@ -411,7 +461,16 @@ class BaseWorker:
             raise failure(
                 f"{', '.join(worker_names)}: not ready within {params.timeout:g} s"
             ) from None
-        group = JobGroup(str(uuid.uuid4()), list(worker_names), params.cancel_on_error, failure)
+        except Unreachable as error:
+            raise failure(f"{', '.join(worker_names)}: not ready: {error}") from None
+        group = JobGroup(
+            str(uuid.uuid4()),
+            list(worker_names),
+            cancel_on_error=params.cancel_on_error,
+            label=params.label,
+            cancellable=params.cancellable,
+            failure=failure,
+        )
         self._groups[group.job_id] = group
         if params.timeout is not None:
             group.timer = loop.call_at(asked_at + params.timeout, self._job_timed_out, group.job_id)
@@ -430,6 +489,17 @@ class BaseWorker:
     async def cancel_job_group(self, job_id: str, *, reason: str | None = None) -> None:
         """Tell the workers that nobody wants the result. Does nothing when the job is over."""
         self._cancel_group(job_id, reason or "cancelled")
+
+    async def request_cancel_job_group(self, job_id: str, *, reason: str | None = None) -> bool:
+        """The same for somebody outside, such as a page or an operator, who may be refused.
+
+        False for a job that is over, or that is not `cancellable`: it goes on.
+        """
+        group = self._groups.get(job_id)
+        if group is None or not group.cancellable:
+            return False
+        await self.cancel_job_group(job_id, reason=reason)
+        return True
 
     async def request_job_update(self, job_id: str, worker_name: str) -> None:
         """Ask a worker how far its job is."""
@@ -575,8 +645,7 @@ class BaseWorker:
         if group is None:
             return
         failed = message.status in (JobStatus.ERROR, JobStatus.FAILED)
-        cancelled = message.status is JobStatus.CANCELLED
-        if (failed or cancelled) and group.cancel_on_error:
+        if failed and group.cancel_on_error:
             group.responses[message.source] = message.response or {}
             await self.on_job_error(message)
             why = (message.response or {}).get("error") or f"{message.source}: {message.status}"
@@ -636,7 +705,10 @@ class BaseWorker:
 
 def _group_params(params: JobParams | None) -> JobGroupParams:
     params = params or JobParams()
-    return JobGroupParams(name=params.name, payload=params.payload, timeout=params.timeout)
+    if isinstance(params, JobGroupParams):
+        return params
+    values = {one.name: getattr(params, one.name) for one in dataclasses.fields(params)}
+    return JobGroupParams(**values)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Any, ClassVar
 
 from voicews.close_codes import CloseCode
-from voicews.exceptions import InvalidMessage, NotAllowed
+from voicews.exceptions import InvalidMessage, NotAllowed, UnknownMessage
 from voicews.signals import EventHandler, EventSource
 from voicews.transports.writer import Socket
 from voicews.workers.messages import (
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseUrgentMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamStartMessage,
     BusLocalMessage,
     BusMessage,
     BusWorkerRegistryMessage,
+    JobOver,
     JobStatus,
     WorkerRegistryEntry,
 )
-from voicews.workers.outbox import Outbox
+from voicews.workers.outbox import MAX_MESSAGE_BYTES, Outbox
 from voicews.workers.proxy.link import Link, Lost
 from voicews.workers.registry import WorkerReadyData
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.serializers import JSONMessageSerializer, MessageSerializer
 from voicews.workers.worker import BaseWorker
 
 logger = logging.getLogger(__name__)
@@ -31,6 +35,12 @@ logger = logging.getLogger(__name__)
 LOG_INTERVAL_SECS = 1.0
 #: How long (seconds) the last messages of a proxy that ends have to leave, and a peer to say bye.
 CLOSE_TIMEOUT_SECS = 0.5
+#: A peer that confirms nothing may have a queue in which a cancel overtakes its request: Pipecat's
+#: has. So long (seconds) after it, the request has been taken out.
+CANCEL_DELAY_SECS = 0.25
+#: Types of messages whose refusals are counted one by one; the rest are counted together.
+MAX_REFUSED_TYPES = 100
+OTHER_TYPES = "others"
 
 
 class ProxyWorker(BaseWorker):
@@ -43,6 +53,12 @@ class ProxyWorker(BaseWorker):
 
     What can't leave waits, in a queue of `max_queued_messages`: the oldest data messages make room
     for new ones, system messages go first and are dropped last. Nobody on the bus ever waits.
+
+    A message may have `max_message_bytes` (8 MiB by default, 1 MiB to a client of another kind). A
+    longer one, and one that can't be written, is dropped, and its job gets an error.
+
+    A message of a type that the serializer doesn't know is refused and counted by its type; after
+    `max_invalid_messages` in a row that are no messages at all the link is closed with 1007.
 
     A link that is lost for good fails the jobs that were under way over it: who asked gets an
     error, who works on it a cancel.
@@ -59,9 +75,10 @@ class ProxyWorker(BaseWorker):
         local: str,
         remote: str,
         forward_messages: tuple[type[BusMessage], ...] = (),
-        serializer: JSONMessageSerializer | None = None,
+        serializer: MessageSerializer | None = None,
         active: bool = True,
         max_queued_messages: int = 1000,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
         heartbeat_secs: float = 5.0,
         write_timeout_secs: float = 10.0,
         max_invalid_messages: int = 10,
@@ -70,9 +87,10 @@ class ProxyWorker(BaseWorker):
         self._local = local
         self._remote = remote
         self._forward_messages = forward_messages
-        self._serializer = serializer or JSONMessageSerializer()
-        self._outbox = Outbox(max_queued_messages)
-        self._link = Link(self._outbox, heartbeat_secs)
+        self._serializer: MessageSerializer = serializer or JSONMessageSerializer()
+        self._outbox = Outbox(max_queued_messages, 2 * max_message_bytes)
+        self._link = Link(self._outbox, heartbeat_secs, max_message_bytes)
+        self._max_message_bytes = max_message_bytes
         self._heartbeat_secs = heartbeat_secs
         self._write_timeout_secs = write_timeout_secs
         self._max_invalid_messages = max_invalid_messages
@@ -91,6 +109,8 @@ class ProxyWorker(BaseWorker):
         self.received_messages = 0
         #: Messages of the remote that were not let in, and ours that can't be written.
         self.refused_messages = 0
+        #: Of those, how many were of each type that the serializer doesn't know.
+        self.refused_types: Counter[str] = Counter()
 
     @property
     def is_connected(self) -> bool:
@@ -147,17 +167,55 @@ class ProxyWorker(BaseWorker):
             data = self._serializer.serialize(message)
         except InvalidMessage as error:
             self._refuse(f"a {type(message).__name__} of ours can't be written: {error}")
-            dropped = [message]
+            self._unsendable(message, "it can't be written")
+            return
+        limit = self._link.peer_max_message_bytes
+        if len(data) > limit:
+            self._too_long(message, limit)
+        elif (delay_secs := self._cancel_delay_secs(message)) > 0:
+            asyncio.get_running_loop().call_later(delay_secs, self._put, message, data)
         else:
-            dropped = self._outbox.put(message, data)
-            self._is_idle.clear()
-            self._has_work.set()
-        for one in dropped:
-            self._not_sent(one)
+            self._put(message, data)
+
+    def _cancel_delay_secs(self, message: BusMessage) -> float:
+        if not isinstance(message, BusJobCancelMessage) or self._link.confirms:
+            return 0.0
+        return CANCEL_DELAY_SECS - self._link.asked_secs_ago(message.job_id)
+
+    def _put(self, message: BusMessage, data: bytes) -> None:
+        for dropped in self._outbox.put(message, data):
+            self._not_sent(dropped)
+        self._is_idle.clear()
+        self._has_work.set()
 
     def _not_sent(self, message: BusMessage) -> None:
         if isinstance(message, BusJobRequestMessage):
             self._fail_job(message, f"{self.name}: the request could not be sent")
+
+    def _too_long(self, message: BusMessage, limit: int) -> None:
+        self._outbox.dropped_messages += 1
+        kind = type(message).__name__
+        logger.warning("worker %s: a %s of more than %d bytes was dropped", self.name, kind, limit)
+        self._unsendable(message, f"it has more than {limit} bytes")
+
+    def _unsendable(self, message: BusMessage, why: str) -> None:
+        """A message will never leave: its job must not wait for it."""
+        error = f"{self.name}: a {type(message).__name__} could not be sent: {why}"
+        if isinstance(message, BusJobRequestMessage):
+            self._fail_job(message, error)
+        elif isinstance(message, _ANSWERS):
+            self._send(
+                BusJobResponseUrgentMessage(
+                    source=message.source,
+                    target=message.target,
+                    job_id=message.job_id,
+                    status=JobStatus.ERROR,
+                    response={"error": error},
+                )
+            )
+            if not isinstance(message, JobOver):
+                # A stream with a hole in it is of no use to anybody.
+                self._cancel_job(message.job_id, error)
 
     async def _write(self, socket: Socket) -> None:
         try:
@@ -192,6 +250,13 @@ class ProxyWorker(BaseWorker):
             if self._link.count():
                 self._say_received()
             message = self._serializer.deserialize(data)
+        except UnknownMessage as error:
+            self._invalid_in_a_row = 0
+            is_counted = len(self.refused_types) < MAX_REFUSED_TYPES
+            known = is_counted or error.type_name in self.refused_types
+            self.refused_types[error.type_name if known else OTHER_TYPES] += 1
+            self._refuse(str(error))
+            return
         except InvalidMessage as error:
             self._refuse(str(error))
             self._invalid_in_a_row += 1
@@ -199,6 +264,8 @@ class ProxyWorker(BaseWorker):
                 self._drop_link(CloseCode.BAD_DATA, "too many invalid messages")
             return
         self._invalid_in_a_row = 0
+        if message is None:
+            return
         try:
             self._check(message)
         except NotAllowed as error:
@@ -234,6 +301,9 @@ class ProxyWorker(BaseWorker):
                 raise
             if lost is not None:
                 self._report_lost(lost)
+            limit = self._link.peer_max_message_bytes
+            for message in self._outbox.drop_longer(limit):
+                self._unsendable(message, f"it has more than {limit} bytes")
             self._announce()
         self._has_work.set()
 
@@ -325,14 +395,14 @@ class ProxyWorker(BaseWorker):
         for request in lost.asked:
             self._fail_job(request, f"{self.name}: the connection was lost")
         for job_id in lost.doing:
-            self.bus.send(
-                BusJobCancelMessage(
-                    source=self._remote,
-                    target=self._local,
-                    job_id=job_id,
-                    reason="the connection was lost",
-                )
+            self._cancel_job(job_id, "the connection was lost")
+
+    def _cancel_job(self, job_id: str, reason: str) -> None:
+        self.bus.send(
+            BusJobCancelMessage(
+                source=self._remote, target=self._local, job_id=job_id, reason=reason
             )
+        )
 
     def _fail_job(self, request: BusJobRequestMessage, error: str) -> None:
         self.bus.send(
@@ -381,3 +451,7 @@ class ProxyWorker(BaseWorker):
                     await self._is_idle.wait()
         except TimeoutError:
             logger.info("worker %s: %d messages stay behind", self.name, len(self._outbox))
+
+
+#: Messages that somebody waits for who has asked for a job.
+_ANSWERS = JobOver | BusJobStreamStartMessage | BusJobStreamDataMessage

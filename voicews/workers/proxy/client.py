@@ -24,9 +24,10 @@ from voicews.transports.reconnect import (
     public_url,
 )
 from voicews.workers.messages import BusMessage, Payload
+from voicews.workers.outbox import MAX_MESSAGE_BYTES
 from voicews.workers.proxy.base import CLOSE_TIMEOUT_SECS, ProxyWorker
 from voicews.workers.proxy.link import LINK_HEADER, SUBPROTOCOL
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.serializers import MessageSerializer
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +64,11 @@ class WebSocketProxyClient(ProxyWorker):
         local_worker_name: str,
         forward_messages: tuple[type[BusMessage], ...] = (),
         headers: Mapping[str, str] | None = None,
-        serializer: JSONMessageSerializer | None = None,
+        serializer: MessageSerializer | None = None,
         active: bool = False,
         reconnect: ReconnectPolicy | None = FOR_EVER,
         max_queued_messages: int = 1000,
-        max_message_bytes: int = 1024 * 1024,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_messages_per_sec: int = 200,
         max_messages_burst: int = 3000,
         heartbeat_secs: float = 5.0,
@@ -82,6 +83,7 @@ class WebSocketProxyClient(ProxyWorker):
             serializer=serializer,
             active=active,
             max_queued_messages=max_queued_messages,
+            max_message_bytes=max_message_bytes,
             heartbeat_secs=heartbeat_secs,
             write_timeout_secs=write_timeout_secs,
             max_invalid_messages=max_invalid_messages,
@@ -89,7 +91,6 @@ class WebSocketProxyClient(ProxyWorker):
         self._url = check_websocket_url(url, "url")
         self._headers = dict(headers or {})
         self._policy = reconnect
-        self._max_message_bytes = max_message_bytes
         self._max_messages_per_sec = max_messages_per_sec
         self._max_messages_burst = max_messages_burst
         self._link_id = ""
@@ -114,14 +115,15 @@ class WebSocketProxyClient(ProxyWorker):
     async def _stay_linked(self) -> None:
         """Be connected for as long as there is a point."""
         self._link_id = uuid.uuid4().hex
+        self.registry.set_unreachable(self._remote, None)
         backoff = None if self._policy is None else Backoff(self._policy)
         loop = asyncio.get_running_loop()
         while True:
-            lasted, is_final = 0.0, False
+            lasted, is_final, why = 0.0, False, "the connection is lost"
             try:
                 websocket = await self._dial()
             except ConnectFailed as error:
-                is_final = error.permanent
+                is_final, why = error.permanent, str(error)
                 logger.warning("worker %s: %s", self.name, error)
                 self._events.send("on_connection_failed", error=error)
             else:
@@ -129,6 +131,7 @@ class WebSocketProxyClient(ProxyWorker):
                 await self._hold(websocket)
                 lasted = loop.time() - opened_at
                 is_final = websocket.close_code in close_codes.FINAL
+                why = f"closed with {websocket.close_code} {websocket.close_reason or ''}".strip()
             delay = None if backoff is None or is_final else backoff.next_delay(lasted)
             if delay is None:
                 break
@@ -136,7 +139,9 @@ class WebSocketProxyClient(ProxyWorker):
             await asyncio.sleep(delay)
         self.active = False
         self._report_lost(self._link.give_up())
-        await self.send_bus_error_message(f"{public_url(self._url)}: the connection is lost")
+        # Who asks the remote for something, or has asked, need not wait any longer.
+        self.registry.set_unreachable(self._remote, why)
+        await self.send_bus_error_message(f"{public_url(self._url)}: {why}")
 
     async def _dial(self) -> ClientConnection:
         return await dial(

@@ -10,6 +10,8 @@ other peer a message is delivered at most once.
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,7 @@ from voicews.workers.messages import (
     BusMessage,
     JobOver,
 )
-from voicews.workers.outbox import Outbox
+from voicews.workers.outbox import MAX_MESSAGE_BYTES, Outbox
 from voicews.workers.serializers import DATA, TYPE
 
 #: The subprotocol by which two voicews proxies know each other, and the header that names a link.
@@ -30,6 +32,8 @@ HELLO = "voicews.workers.Hello"
 RECEIVED = "voicews.workers.Received"
 _CONTROL_PREFIX = b'{"__type__":"voicews.workers.'
 
+#: What a client of `websockets`, and so Pipecat's, takes in a message unless it is told otherwise.
+PLAIN_CLIENT_MAX_MESSAGE_BYTES = 1024 * 1024
 #: So many messages (or a sign of life, if that comes first) are confirmed at once.
 CONFIRM_MESSAGES = 64
 #: The longest pause between two signs of life that a peer may ask for.
@@ -45,6 +49,8 @@ class Hello:
     received: int
     heartbeat_secs: float
     resumed: bool
+    #: The longest message that it takes.
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +70,17 @@ class Link:
     `resumed`.
     """
 
-    def __init__(self, outbox: Outbox, heartbeat_secs: float) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        heartbeat_secs: float,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.outbox = outbox
+        #: The longest message (bytes) that the peer takes, as far as is known.
+        self.peer_max_message_bytes = max_message_bytes
+        self._max_message_bytes = max_message_bytes
         #: Whether the peer speaks our additions, and has said where it is on this socket.
         self.confirms = False
         self.is_greeted = False
@@ -78,6 +93,8 @@ class Link:
         self._received = 0
         self._told_received = 0
         self._asked: dict[str, BusJobRequestMessage] = {}
+        self._clock = clock
+        self._asked_at: dict[str, float] = {}
         self._doing: set[str] = set()
 
     @property
@@ -93,7 +110,7 @@ class Link:
         self._hello = None
         self._says_received = False
         if confirms and resumed is None:
-            self._hello = self._control(HELLO, heartbeat_secs=self._heartbeat_secs)
+            self._hello = self._greeting()
 
     # --- out ------------------------------------------------------------------------------------
 
@@ -112,16 +129,30 @@ class Link:
         self.sent_messages += 1
         if isinstance(message, BusJobRequestMessage):
             self._asked[message.job_id] = message
+            self._asked_at[message.job_id] = self._clock()
         elif isinstance(message, BusJobCancelMessage):
-            self._asked.pop(message.job_id, None)
+            self._forget_asked(message.job_id)
         elif isinstance(message, JobOver):
             self._doing.discard(message.job_id)
         return data
+
+    def asked_secs_ago(self, job_id: str) -> float:
+        """How long ago the request of a job that is under way left."""
+        return self._clock() - self._asked_at.get(job_id, float("-inf"))
+
+    def _forget_asked(self, job_id: str) -> None:
+        self._asked.pop(job_id, None)
+        self._asked_at.pop(job_id, None)
 
     def say_received(self) -> None:
         """Give a sign of life, which confirms what has arrived."""
         self._says_received = True
         self._told_received = self._received
+
+    def _greeting(self, **data: Any) -> bytes:
+        if self._max_message_bytes != MAX_MESSAGE_BYTES:
+            data["max_message_bytes"] = self._max_message_bytes
+        return self._control(HELLO, heartbeat_secs=self._heartbeat_secs, **data)
 
     def _control(self, name: str, **data: Any) -> bytes:
         self._told_received = self._received
@@ -144,7 +175,7 @@ class Link:
         if isinstance(message, BusJobRequestMessage):
             self._doing.add(message.job_id)
         elif isinstance(message, JobOver):
-            self._asked.pop(message.job_id, None)
+            self._forget_asked(message.job_id)
 
     def take_control(self, data: bytes) -> Hello | None:
         """Take a message about the link; returns a `Hello`, which is to be answered by `greet`.
@@ -156,12 +187,16 @@ class Link:
             name, content = control[TYPE], control[DATA]
             received = content["received"]
             heartbeat_secs = content.get("heartbeat_secs", 0)
+            max_message_bytes = content.get("max_message_bytes", MAX_MESSAGE_BYTES)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             raise InvalidMessage("expected a Hello or Received") from None
         if type(received) is not int or type(heartbeat_secs) not in (int, float):
             raise InvalidMessage("expected a number of messages received")
+        if type(max_message_bytes) is not int or max_message_bytes < 1:
+            raise InvalidMessage("expected a number of bytes that a message may have")
         if name == HELLO and not self.is_greeted:
-            return Hello(received, heartbeat_secs, content.get("resumed") is True)
+            resumed = content.get("resumed") is True
+            return Hello(received, heartbeat_secs, resumed, max_message_bytes)
         if name != RECEIVED or not self.is_greeted:
             raise InvalidMessage("expected one Hello, then Received")
         self.outbox.confirm(received)
@@ -173,10 +208,11 @@ class Link:
         Raises `InvalidMessage` if the two don't agree on what was sent.
         """
         self._peer_heartbeat_secs = min(hello.heartbeat_secs, MAX_HEARTBEAT_SECS)
+        self.peer_max_message_bytes = hello.max_message_bytes
         resumed = hello.resumed
         if self._resumed is not None:
             resumed = self._resumed
-            self._hello = self._control(HELLO, heartbeat_secs=self._heartbeat_secs, resumed=resumed)
+            self._hello = self._greeting(resumed=resumed)
         lost = None
         if resumed:
             self.outbox.confirm(hello.received)
@@ -192,7 +228,7 @@ class Link:
         """Count from the beginning: whatever was under way is lost."""
         self._received = self._told_received = 0
         lost = Lost(self.outbox.restart(), list(self._asked.values()), self._doing)
-        self._asked, self._doing = {}, set()
+        self._asked, self._asked_at, self._doing = {}, {}, set()
         return lost
 
     def give_up(self) -> Lost:

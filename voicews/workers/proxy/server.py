@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.transports.channels import ConsumerSocket
 from voicews.workers.messages import BusMessage
+from voicews.workers.outbox import MAX_MESSAGE_BYTES
 from voicews.workers.proxy.base import ProxyWorker
-from voicews.workers.serializers import JSONMessageSerializer
+from voicews.workers.proxy.link import PLAIN_CLIENT_MAX_MESSAGE_BYTES
+from voicews.workers.serializers import MessageSerializer
 
 
 class WebSocketProxyServer(ProxyWorker):
@@ -37,10 +39,11 @@ class WebSocketProxyServer(ProxyWorker):
         worker_name: str,
         remote_worker_name: str,
         forward_messages: tuple[type[BusMessage], ...] = (),
-        serializer: JSONMessageSerializer | None = None,
+        serializer: MessageSerializer | None = None,
         confirms: bool = False,
         resume_secs: float = 30.0,
         max_queued_messages: int = 1000,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
         heartbeat_secs: float = 5.0,
         write_timeout_secs: float = 10.0,
         max_invalid_messages: int = 10,
@@ -52,10 +55,13 @@ class WebSocketProxyServer(ProxyWorker):
             forward_messages=forward_messages,
             serializer=serializer,
             max_queued_messages=max_queued_messages,
+            max_message_bytes=max_message_bytes,
             heartbeat_secs=heartbeat_secs,
             write_timeout_secs=write_timeout_secs,
             max_invalid_messages=max_invalid_messages,
         )
+        if not confirms:
+            self._link.peer_max_message_bytes = PLAIN_CLIENT_MAX_MESSAGE_BYTES
         self._websocket = websocket
         self._speaks_ours = confirms
         self._resume_secs = resume_secs

@@ -7,6 +7,7 @@ claim, and a slow claim every view.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
@@ -34,15 +35,21 @@ T = TypeVar("T")
 
 #: Pauses (seconds) before another try at a job that found SQLite locked.
 RETRY_PAUSES_SECS = (0.005, 0.02, 0.05, 0.1, 0.2)
-#: How long a job may run, and how long it may wait for a thread.
-JOB_TIMEOUT_SECS = 15.0
+#: How long a job may run, and how long it may wait for a thread: less than Daphne gives a socket.
+JOB_TIMEOUT_SECS = 8.0
 #: A thread that had nothing to do for so long ends, and so does its connection.
-IDLE_SECS = 5.0
+IDLE_SECS = 2.0
 #: Errors that say something about the database's state, not about what it was asked. The third is
 #: PostgreSQL's for a write to a server that has become a standby.
 CONNECTION_ERRORS = (OperationalError, InterfaceError, InternalError)
 #: Pauses (seconds) before another try to store what must be stored.
 FIRST_RETRY_SECS, LONGEST_RETRY_SECS = 0.5, 10.0
+
+
+#: How many jobs have been abandoned: a connection that is older than the last of them may be to a
+#: server that is gone.
+_abandoned = itertools.count(1)
+_newest_abandoned = 0
 
 
 class DatabaseTimeout(OperationalError):
@@ -81,6 +88,7 @@ class _Worker(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._work = work
         self.connection: Any = None
+        self.newest_abandoned = 0
 
     def run(self) -> None:
         try:
@@ -104,7 +112,7 @@ class DatabaseThreads:
     by the server or by a proxy: a job must be a transaction, or harmless to repeat. After a job its
     connection is kept, or goes back to where it came from, as after a request (`CONN_MAX_AGE`,
     Django's pool). A job that runs longer than its deadline is abandoned with its thread and its
-    connection: what it does may or may not be stored.
+    connection: what it does may or may not be stored. Other connections are not used again then.
     """
 
     def __init__(self, name: str, max_threads: int, timeout_secs: float = JOB_TIMEOUT_SECS) -> None:
@@ -142,6 +150,7 @@ class DatabaseThreads:
 
     def _check(self, order: _Order[Any]) -> None:
         """An order's time may be up."""
+        global _newest_abandoned  # noqa: PLW0603 - what one notices is true for all
         with self._changed:
             if order.is_done:
                 return
@@ -154,6 +163,7 @@ class DatabaseThreads:
             if order.worker is None:
                 self._orders.remove(order)
             else:
+                _newest_abandoned = next(_abandoned)
                 self._workers.discard(order.worker)
                 order.worker.break_connection()
                 self._add_worker()
@@ -213,6 +223,10 @@ def _run(order: _Order[T]) -> T:
 
 
 def _try(order: _Order[T]) -> T:
+    worker = order.worker
+    if worker is not None and worker.newest_abandoned != _newest_abandoned:
+        worker.newest_abandoned = _newest_abandoned
+        connections.close_all()
     _give_back_connections()
     # Connecting is what takes long when a server is gone: nobody may wait any more afterwards.
     connections[router.db_for_write(VoiceSession)].ensure_connection()

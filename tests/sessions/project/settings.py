@@ -10,6 +10,9 @@ from project.settings import *  # noqa: F403
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 
+for name, value in json.loads(os.environ.get("TEST_DATABASE", "{}")).items():
+    DATABASES["default"][name] = value  # noqa: F405
+
 LAYERS = {
     "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
     "core": "channels_redis.core.RedisChannelLayer",

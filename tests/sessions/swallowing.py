@@ -1,4 +1,4 @@
-"""A TCP proxy that can go deaf: what a failover looks like whose old server sends nothing at all."""
+"""A TCP proxy that can go deaf: a failover whose old server sends nothing at all."""
 
 from __future__ import annotations
 

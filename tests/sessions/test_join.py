@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from tests.sessions.cluster import until
@@ -23,7 +24,7 @@ from voicews.exceptions import Busy
 from voicews.models import ServerProcess, SessionEvent, VoiceConnection, VoiceSession
 from voicews.security.tokens import issue_connect_token
 from voicews.sessions import live as live_module
-from voicews.sessions import store, takeover
+from voicews.sessions import operators, store, takeover
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import LiveSessions, live_sessions
 from voicews.sessions.process import this_process
@@ -49,6 +50,15 @@ async def row(session: VoiceSession) -> VoiceSession:
 
 async def new_session(**fields: Any) -> VoiceSession:
     return await query(lambda: VoiceSession.objects.create(bot="echo", **fields))
+
+
+async def another_process() -> ServerProcess:
+    now = timezone.now()
+    return await query(
+        lambda: ServerProcess.objects.create(
+            host="host", pid=1, heartbeat_at=now, lease_until=now + timedelta(minutes=1)
+        )
+    )
 
 
 async def until_exists(rows: Any) -> None:
@@ -242,6 +252,36 @@ async def test_what_ends_here_is_not_given_back(monkeypatch: pytest.MonkeyPatch)
     await client.disconnect()
 
 
+async def test_what_a_session_refers_to_is_there_without_a_query() -> None:
+    """Bots and receivers of signals run on the event loop, where Django allows no query."""
+    process = (await another_process()).pk
+    user = await query(lambda: User.objects.create_user("alice"))
+    session = await new_session(user=user, kind="phone", provider="twilio", call_id="CA1")
+    found = await query(lambda: store.find_session(session.pk))
+    granted = await query(
+        lambda: (
+            store.arrive(session.pk, process, Client(), has_client=False, max_per_user=None).session
+        )
+    )
+    assert granted is not None
+    assert granted.process is not None
+    assert granted.process.pid
+    await query(lambda: store.release(session.pk, process, 1, None, -1))
+    (swept,) = (await query(lambda: store.sweep(10, 20, 3600))).ended
+    seen: list[VoiceSession] = []
+
+    async def ends(session: VoiceSession, **kwargs: Any) -> None:
+        seen.append(session)
+
+    other = await new_session(user=user)
+    session_ended.connect(ends)
+    await asyncio.to_thread(operators.end_session, other.pk, "enough")
+    session_ended.disconnect(ends)
+    assert [one.user and one.user.get_username() for one in (found, granted, swept, *seen)] == [
+        "alice"
+    ] * 4
+
+
 class LyingControl:
     """Another process's end of the channel layer: it says "released" whatever it is told."""
 
@@ -275,14 +315,7 @@ class Newcomer:
 async def test_a_waiter_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "PATIENCE_SECS", 1.5)
     now = timezone.now()
-    owner, own = [
-        await query(
-            lambda: ServerProcess.objects.create(
-                host="host", pid=1, heartbeat_at=now, lease_until=now + timedelta(minutes=1)
-            )
-        )
-        for _ in range(2)
-    ]
+    owner, own = await another_process(), await another_process()
     session = await new_session(
         state="active", started_at=now, process=owner, epoch=1, owner_epoch=1
     )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -1011,3 +1013,32 @@ class TestClients:
 def test_nothing_but_whole_samples_fit_a_packet() -> None:
     with pytest.raises(ConfigurationError, match="whole 16-bit samples of 2 channel"):
         WebsocketServerParams(fixed_audio_packet_size=642, audio_out_channels=2)
+
+
+def test_short_utterances_on_uvloop() -> None:
+    """It returns a plain handle for a timer that is due by now, which is so for every other one."""
+    failures: list[dict[str, Any]] = []
+
+    async def scenario() -> tuple[int, list[Frame]]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: failures.append(context))
+        call = Call(audio_out_auto_silence=True).start()
+        for n in range(40):
+            call.play(ramp(240, n), name=str(n))
+            await asyncio.sleep(0.012)
+            call.play(ramp(24, n))
+            # A loop that is late finds its timers due.
+            late_until = perf_counter() + 0.003
+            while perf_counter() < late_until:
+                pass
+            call.play(ramp(24, n))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+        call.task.cancel("test is over")
+        await call.task.wait()
+        await call.transport.wait_closed()
+        return len(call.played()), call.tap.up(ErrorFrame)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        played, errors = runner.run(scenario())
+    assert (played, errors, failures) == (40, [], [])

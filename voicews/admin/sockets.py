@@ -271,7 +271,7 @@ class ListenSocket(StaffSocket):
                     async with listen(session_id) as packets:
                         if began_at is None:
                             began_at = monotonic()
-                            self._note_begin(session_id)
+                            await self._note_begin(session_id)
                         await self.send_json({"type": "listening"})
                         while (packet := await packets.get()) is not None:
                             await self.send(bytes_data=packet)
@@ -288,12 +288,12 @@ class ListenSocket(StaffSocket):
             if began_at is not None:
                 self._note(session_id, f"for {monotonic() - began_at:.0f} s")
 
-    def _note_begin(self, session_id: UUID) -> None:
+    async def _note_begin(self, session_id: UUID) -> None:
         self._note(session_id, "begins")
         send_signal(
             signals.session_listened,
             VoiceSession,
-            session=VoiceSession(pk=session_id),
+            session=await polling_database.run(partial(store.load_session, session_id)),
             operator_id=str(self.user.pk),
         )
 

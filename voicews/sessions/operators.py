@@ -69,7 +69,7 @@ def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
         if at_once:
             _note(session_id, Kind.ENDED, operator, reason, CloseCode.ENDED_BY_OPERATOR)
     if at_once:
-        session = VoiceSession.objects.using(store.database()).get(pk=session_id)
+        session = store.load_session(session_id)
         signals.session_ended.send_robust(
             sender=VoiceSession,
             session=session,

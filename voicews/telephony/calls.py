@@ -17,7 +17,7 @@ from voicews.serializers.telephony import MAX_PARAMETERS, MAX_TEXT_LENGTH, Telep
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import announce_end, live_sessions
 from voicews.sessions.process import this_process
-from voicews.sessions.store import end_unstarted, request_end
+from voicews.sessions.store import end_unstarted, load_session, request_end
 from voicews.sessions.timeline import timeline
 from voicews.telephony import CallStatus, Dial, NotSupported, Provider, store
 from voicews.telephony.api import api_client, describe, request
@@ -65,7 +65,7 @@ async def dial(
         await session_database.run(
             partial(store.bind_call, session.pk, result.call_id, session.from_number, to_number)
         )
-    return await session_database.run(partial(VoiceSession.objects.get, pk=session.pk))
+    return await session_database.run(partial(load_session, session.pk))
 
 
 def _new_session(
@@ -182,7 +182,7 @@ async def end_unstarted_call(session_id: UUID, close_code: int, reason: str) -> 
 
 
 async def _announce_end(session_id: UUID) -> None:
-    row = await session_database.run(partial(VoiceSession.objects.get, pk=session_id))
+    row = await session_database.run(partial(load_session, session_id))
     announce_end(row)
     await timeline.flush()
 

@@ -145,7 +145,9 @@ class OutputTrack:
         self._ending = False
         self._end_frame: EndFrame | None = None
         self._end_silence: OutputAudioRawFrame | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        #: The timer, and when (loop time) it rings: uvloop's handles for what is due don't know.
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # --- from the transport ---------------------------------------------------------------------
@@ -568,10 +570,11 @@ class OutputTrack:
         if due is None or self._loop is None or self._writer is None:
             return
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._timer_at <= due:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._on_timer)
+        self._timer_at = due
 
     def _due_at(self) -> float | None:
         times: list[float] = []

@@ -27,6 +27,10 @@ class AudioFormatError(VoicewsError, ValueError):
     """Audio in a shape that can't be taken: sample rate, channels, sample size."""
 
 
+class ImageFormatError(VoicewsError, ValueError):
+    """A picture is not what it should be; the message says what was expected and found."""
+
+
 class InvalidState(VoicewsError, RuntimeError):
     """A step that the object's life cycle doesn't have from where it is."""
 

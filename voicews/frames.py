@@ -358,6 +358,118 @@ class FilterEnableFrame(FilterControlFrame):
     enable: bool
 
 
+# --- pictures ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ImageRawFrame(Frame):
+    """A picture.
+
+    `format` says how `image` is coded: "JPEG", "PNG" or "WEBP", or how raw pixels are ordered:
+    "RGB", "BGR", "RGBA", "BGRA" or "L", row by row without padding. `size` is (width, height).
+    None: raw, in the transport's `video_out_color_format`. `pts` is in nanoseconds.
+    """
+
+    image: bytes
+    size: tuple[int, int]
+    format: str | None = None
+    pts: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(slots=True)
+class InputImageRawFrame(ImageRawFrame, InputFrame):
+    """A picture from the user; `source` is "camera" or "screen"."""
+
+    source: str = field(default="camera", kw_only=True)
+
+
+@dataclass(slots=True)
+class OutputImageRawFrame(ImageRawFrame, DataFrame):
+    """A picture for the user. With `sync_with_audio` it keeps its place among the audio."""
+
+    sync_with_audio: bool = field(default=False, kw_only=True)
+    destination: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(slots=True)
+class SpriteFrame(DataFrame):
+    """Pictures that are shown one after the other, again and again, until another one comes."""
+
+    images: list[OutputImageRawFrame]
+    destination: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(slots=True)
+class UserImageRequestFrame(SystemFrame):
+    """Travels upstream: asks the client for one picture.
+
+    The answer comes downstream: a `UserImageRawFrame`, or a `UserImageRefusedFrame`.
+    """
+
+    user_id: str = ""
+    text: str | None = None
+    video_source: str = "camera"
+
+
+@dataclass(slots=True)
+class UserImageRawFrame(InputImageRawFrame):
+    """The picture that a `UserImageRequestFrame` asked for."""
+
+    request: UserImageRequestFrame | None = field(default=None, kw_only=True)
+
+
+@dataclass(slots=True)
+class UserImageRefusedFrame(InputFrame):
+    """There is no picture for a `UserImageRequestFrame`; `reason` is safe to show."""
+
+    request: UserImageRequestFrame
+    reason: str
+
+
+@dataclass(slots=True)
+class ImagePieceFrame(SystemFrame):
+    """A picture on the wire, or a piece of it: `image[offset:offset + len(piece)]` of `total` bytes.
+
+    Pieces are acknowledged one by one, so that audio never waits behind a whole picture.
+    `name` is the source or the destination, `request` the id of what it answers, or 0.
+    """
+
+    id: int
+    name: str
+    piece: bytes
+    offset: int
+    total: int
+    size: tuple[int, int]
+    format: str
+    pts: int | None = None
+    request: int = 0
+
+
+@dataclass(slots=True)
+class ImagePieceReceivedFrame(SystemFrame):
+    """The peer has received `num_bytes` of the picture `id`."""
+
+    id: int
+    name: str
+    num_bytes: int
+
+
+@dataclass(slots=True)
+class ImageRequestFrame(SystemFrame):
+    """On the wire: asks the peer for one picture from `source`, to be answered with `id`."""
+
+    id: int
+    source: str
+
+
+@dataclass(slots=True)
+class ImageRefusedFrame(SystemFrame):
+    """On the wire: there is no picture for the `ImageRequestFrame` of that `id`."""
+
+    id: int
+    reason: str
+
+
 # --- text, messages, keys ---------------------------------------------------------------------
 
 

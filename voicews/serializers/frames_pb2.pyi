@@ -64,7 +64,7 @@ class InterruptionFrame(_message.Message):
     def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., destination: _Optional[str] = ...) -> None: ...
 
 class ImageRawFrame(_message.Message):
-    __slots__ = ("id", "name", "image", "width", "height", "format", "pts")
+    __slots__ = ("id", "name", "image", "width", "height", "format", "pts", "offset", "total", "request")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,9 @@ class ImageRawFrame(_message.Message):
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PTS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     image: bytes
@@ -79,7 +82,10 @@ class ImageRawFrame(_message.Message):
     height: int
     format: str
     pts: int
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., image: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., pts: _Optional[int] = ...) -> None: ...
+    offset: int
+    total: int
+    request: int
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., image: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., format: _Optional[str] = ..., pts: _Optional[int] = ..., offset: _Optional[int] = ..., total: _Optional[int] = ..., request: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("text", "audio", "transcription", "message", "interruption", "image", "destination_audio", "destination_interruption")

@@ -1,0 +1,1 @@
+"""Pictures: coding them, and sending them over a link that also carries audio."""

@@ -388,7 +388,6 @@ class OutputImageRawFrame(ImageRawFrame, DataFrame):
     """A picture for the user. With `sync_with_audio` it keeps its place among the audio."""
 
     sync_with_audio: bool = field(default=False, kw_only=True)
-    destination: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -396,7 +395,6 @@ class SpriteFrame(DataFrame):
     """Pictures that are shown one after the other, again and again, until another one comes."""
 
     images: list[OutputImageRawFrame]
-    destination: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -428,7 +426,7 @@ class UserImageRefusedFrame(InputFrame):
 
 @dataclass(slots=True)
 class ImagePieceFrame(SystemFrame):
-    """A picture on the wire, or a piece of it: `image[offset:offset + len(piece)]` of `total` bytes.
+    """A piece of a picture on the wire: from `offset` on, of `total` bytes. It may be all of it.
 
     Pieces are acknowledged one by one, so that audio never waits behind a whole picture.
     `name` is the source or the destination, `request` the id of what it answers, or 0.

@@ -21,6 +21,9 @@ class FrameSerializer(ABC):
     #: Whether audio for one of the `audio_out_destinations` can be told from other audio.
     carries_destinations: bool = False
 
+    #: Whether it has messages for pictures.
+    carries_pictures: bool = False
+
     #: False: keys can't be pressed by a message (`OutputDTMFFrame`); the transport plays tones.
     sends_dtmf: bool = True
 

@@ -19,6 +19,10 @@ from voicews.audio.wav import is_wav
 from voicews.exceptions import InvalidMessage
 from voicews.frames import (
     Frame,
+    ImagePieceFrame,
+    ImagePieceReceivedFrame,
+    ImageRefusedFrame,
+    ImageRequestFrame,
     InputAudioRawFrame,
     InputTextFrame,
     InputTransportMessageFrame,
@@ -46,6 +50,7 @@ class ProtobufFrameSerializer(FrameSerializer):
     """Every message is binary and holds one `Frame` of `frames.proto`."""
 
     carries_destinations = True
+    carries_pictures = True
 
     def serialize(self, frame: Frame) -> str | bytes | None:
         encode = _ENCODERS.get(type(frame))
@@ -126,6 +131,37 @@ def _encode_interruption(frame: InterruptionFrame) -> pb.Frame:
     return pb.Frame(interruption=pb.InterruptionFrame(name="interruption"))
 
 
+def _encode_image(frame: ImagePieceFrame) -> pb.Frame:
+    message = pb.Frame()
+    image = message.image
+    image.id = frame.id
+    image.name = frame.name
+    image.image = frame.piece
+    image.width, image.height = frame.size
+    image.format = frame.format
+    image.offset = frame.offset
+    image.total = frame.total
+    image.request = frame.request
+    if frame.pts is not None:
+        image.pts = frame.pts
+    return message
+
+
+def _encode_image_received(frame: ImagePieceReceivedFrame) -> pb.Frame:
+    data = {"id": frame.id, "name": frame.name, "bytes": frame.num_bytes}
+    return _encode_json({"label": EXTENSION_LABEL, "type": "image-received", "data": data})
+
+
+def _encode_image_request(frame: ImageRequestFrame) -> pb.Frame:
+    data = {"id": frame.id, "source": frame.source}
+    return _encode_json({"label": EXTENSION_LABEL, "type": "image-request", "data": data})
+
+
+def _encode_image_refused(frame: ImageRefusedFrame) -> pb.Frame:
+    data = {"id": frame.id, "reason": frame.reason}
+    return _encode_json({"label": EXTENSION_LABEL, "type": "image-refused", "data": data})
+
+
 def _decode_audio(audio: pb.AudioRawFrame) -> Frame:
     pcm = audio.audio
     rate = audio.sample_rate
@@ -139,6 +175,21 @@ def _decode_audio(audio: pb.AudioRawFrame) -> Frame:
             f"expected whole 16-bit samples of {channels} channel(s), found {len(pcm)} bytes"
         )
     return InputAudioRawFrame(pcm, rate, channels, audio.pts if audio.HasField("pts") else None)
+
+
+def _decode_image(image: pb.ImageRawFrame) -> Frame:
+    piece = image.image
+    return ImagePieceFrame(
+        image.id,
+        image.name,
+        piece,
+        image.offset,
+        image.total or len(piece),
+        (image.width, image.height),
+        image.format.upper(),
+        image.pts if image.HasField("pts") else None,
+        image.request,
+    )
 
 
 def _decode_text(text: pb.TextFrame) -> Frame:
@@ -178,7 +229,23 @@ def decode_extension(message: dict[str, Any]) -> Frame | None:
         if not isinstance(data, dict) or not isinstance(pts, int | float) or not 0 <= pts < 2**63:
             raise InvalidMessage("expected data.pts in nanoseconds in a playback report")
         return PlaybackPositionFrame(int(pts), str(data.get("state", "playing"))[:16])
+    if kind in ("image-received", "image-request", "image-refused"):
+        return _decode_image_message(kind, message.get("data"))
     return None
+
+
+def _decode_image_message(kind: str, data: object) -> Frame:
+    image_id = data.get("id") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(image_id, int) or not 0 <= image_id < 2**63:
+        raise InvalidMessage(f"expected data.id, a number, in {kind}")
+    if kind == "image-request":
+        return ImageRequestFrame(image_id, str(data.get("source", "camera"))[:64])
+    if kind == "image-refused":
+        return ImageRefusedFrame(image_id, str(data.get("reason", ""))[:200])
+    num_bytes = data.get("bytes")
+    if not isinstance(num_bytes, int) or num_bytes < 0:
+        raise InvalidMessage("expected data.bytes, a number, in image-received")
+    return ImagePieceReceivedFrame(image_id, str(data.get("name", ""))[:64], num_bytes)
 
 
 _ENCODERS: dict[type[Frame], Callable[[Any], pb.Frame]] = {
@@ -189,6 +256,10 @@ _ENCODERS: dict[type[Frame], Callable[[Any], pb.Frame]] = {
     OutputTransportMessageUrgentFrame: _encode_message,
     PongFrame: _encode_pong,
     InterruptionFrame: _encode_interruption,
+    ImagePieceFrame: _encode_image,
+    ImagePieceReceivedFrame: _encode_image_received,
+    ImageRequestFrame: _encode_image_request,
+    ImageRefusedFrame: _encode_image_refused,
 }
 
 _DECODERS: dict[str, Callable[[Any], Frame | None]] = {
@@ -197,4 +268,5 @@ _DECODERS: dict[str, Callable[[Any], Frame | None]] = {
     "transcription": _decode_transcription,
     "message": _decode_message,
     "interruption": _decode_interruption,
+    "image": _decode_image,
 }

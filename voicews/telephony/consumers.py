@@ -340,6 +340,7 @@ class PhoneConsumer(VoiceConsumer):
         params.serializer = serializer
         params.add_wav_header = False
         params.audio_out_channels = 1
+        params.video_in_enabled = params.video_out_enabled = False
         params.audio_out_sample_rate = serializer.sample_rate
         params.fixed_audio_packet_size = serializer.packet_bytes
         params.pad_last_audio_packet = True

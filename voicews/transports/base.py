@@ -20,6 +20,9 @@ from voicews.frames import (
     Direction,
     EndFrame,
     EndRequestFrame,
+    ImagePieceReceivedFrame,
+    ImageRefusedFrame,
+    ImageRequestFrame,
     MarkPlayedFrame,
     PingFrame,
     PongFrame,
@@ -153,14 +156,6 @@ class BaseTransport:
         self._connection: Connection | None = None
         self._closing: set[asyncio.Task[None]] = set()
         serializer: FrameSerializer = params.serializer or ProtobufFrameSerializer()
-        self._input = InputTransport(
-            params,
-            serializer,
-            on_started=self._pipeline_started,
-            on_control=self._handle_control,
-            on_invalid=self._too_many_invalid_messages,
-            name=input_name,
-        )
         self._output = OutputTransport(
             params,
             serializer,
@@ -168,6 +163,15 @@ class BaseTransport:
             pads_last_packet=pads_last_packet,
             on_ended=self._pipeline_ended,
             name=output_name,
+        )
+        self._input = InputTransport(
+            params,
+            serializer,
+            on_started=self._pipeline_started,
+            on_control=self._handle_control,
+            on_invalid=self._too_many_invalid_messages,
+            send=self._output.send,
+            name=input_name,
         )
 
     def input(self) -> FrameProcessor:
@@ -319,5 +323,11 @@ class BaseTransport:
             self.request_end(frame.reason or "the caller has left", CloseCode.GOING_AWAY)
         elif isinstance(frame, MarkPlayedFrame):
             self._output.acknowledge_mark(frame.name)
+        elif isinstance(frame, ImagePieceReceivedFrame):
+            self._output.pictures.acknowledge(frame)
+        elif isinstance(frame, ImageRefusedFrame):
+            self._input.pictures.refused(frame)
+        elif isinstance(frame, ImageRequestFrame):
+            self._output.send(ImageRefusedFrame(frame.id, "no camera here"))
         else:
             self._output.report_playback(frame.pts, frame.state)

@@ -19,6 +19,10 @@ from voicews.frames import (
     Direction,
     FilterControlFrame,
     Frame,
+    ImagePieceFrame,
+    ImagePieceReceivedFrame,
+    ImageRefusedFrame,
+    ImageRequestFrame,
     InputAudioRawFrame,
     InterruptionFrame,
     MarkPlayedFrame,
@@ -28,12 +32,14 @@ from voicews.frames import (
     StartFrame,
     StartInputFrame,
     SystemFrame,
+    UserImageRequestFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
 from voicews.transports.effects import AudioPart, audio_threads
 from voicews.transports.params import SAMPLE_RATES, TransportParams
+from voicews.transports.pictures import PictureInput, Send
 
 if TYPE_CHECKING:
     from voicews.serializers.base import FrameSerializer
@@ -49,7 +55,14 @@ MAX_WAITING_ITEMS = 250
 
 #: What concerns the transport alone.
 ControlInput = (
-    PingFrame | PlaybackPositionFrame | MarkPlayedFrame | ProtocolRequestFrame | CallEndedFrame
+    PingFrame
+    | PlaybackPositionFrame
+    | MarkPlayedFrame
+    | ProtocolRequestFrame
+    | CallEndedFrame
+    | ImagePieceReceivedFrame
+    | ImageRefusedFrame
+    | ImageRequestFrame
 )
 
 
@@ -68,6 +81,7 @@ class InputTransport(FrameProcessor):
         on_started: Callable[[StartFrame], None],
         on_control: Callable[[ControlInput], None],
         on_invalid: Callable[[], None],
+        send: Send,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or "input")
@@ -76,6 +90,7 @@ class InputTransport(FrameProcessor):
         self._on_started = on_started
         self._on_control = on_control
         self._on_invalid = on_invalid
+        self.pictures = PictureInput(params, send, self.push_frame)
         self._rate = params.audio_in_sample_rate or 16000
         self._channels = params.audio_in_channels
         self._resampler: Resampler | None = None
@@ -101,6 +116,9 @@ class InputTransport(FrameProcessor):
     def process_frame(self, frame: Frame, direction: Direction) -> None:
         if isinstance(frame, StartInputFrame):
             self._streaming = True
+            return
+        if isinstance(frame, UserImageRequestFrame):
+            self.pictures.request(frame)
             return
         if isinstance(frame, StartFrame):
             self._rate = self._params.audio_in_sample_rate or frame.audio_in_sample_rate
@@ -136,6 +154,7 @@ class InputTransport(FrameProcessor):
         self._greeted = False
         self._invalid_in_a_row = 0
         self._resampler = None
+        self.pictures.new_client()
 
     def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if this is not a message of the protocol."""
@@ -153,6 +172,8 @@ class InputTransport(FrameProcessor):
             frame = self._serializer.deserialize(data)
             if type(frame) is InputAudioRawFrame:
                 frame = self._convert(frame)
+            elif type(frame) is ImagePieceFrame:
+                frame = self.pictures.receive(frame)
         except (InvalidMessage, AudioFormatError) as error:
             self._reject(str(error))
             return

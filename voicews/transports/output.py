@@ -22,13 +22,16 @@ from voicews.frames import (
     MarkFrame,
     MixerControlFrame,
     OutputAudioRawFrame,
+    OutputImageRawFrame,
     PlayedFrame,
+    SpriteFrame,
     StartFrame,
     VolumeFrame,
     VolumeGainFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
 from voicews.transports.params import TransportParams
+from voicews.transports.pictures import PictureOutput
 from voicews.transports.track import OutputTrack
 from voicews.transports.writer import SocketWriter
 
@@ -71,6 +74,12 @@ class OutputTransport(FrameProcessor):
                 "audio_out_destinations: expected none with the protocol of "
                 f"{type(serializer).__name__}, found {len(params.audio_out_destinations)}"
             )
+        has_video = params.video_in_enabled or params.video_out_enabled
+        if has_video and not serializer.carries_pictures:
+            raise ConfigurationError(
+                f"video: expected none with the protocol of {type(serializer).__name__}"
+            )
+        self.pictures = PictureOutput(params, self.send, self._report_picture)
         self._by_destination = {
             destination: OutputTrack(
                 self,
@@ -97,10 +106,12 @@ class OutputTransport(FrameProcessor):
         self._writer = writer
         for track in self._tracks:
             track.connect(writer)
+        self.pictures.connect()
 
     def disconnect(self) -> None:
         """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
         writer, self._writer = self._writer, None
+        self.pictures.disconnect()
         for track in self._tracks:
             track.disconnect(writer)
         if self._end_frame is not None:
@@ -141,6 +152,8 @@ class OutputTransport(FrameProcessor):
             return
         elif direction is Direction.UPSTREAM:
             self.push_frame(frame, direction)
+        elif isinstance(frame, OutputImageRawFrame | SpriteFrame):
+            self._show(frame)
         elif isinstance(frame, DataFrame | SoundControl):
             track = self._track_of(frame)
             if track is not None:
@@ -178,6 +191,15 @@ class OutputTransport(FrameProcessor):
             if isinstance(frame, MarkFrame):
                 self.push_frame(PlayedFrame(frame.name, 0.0, interrupted=True), Direction.UPSTREAM)
         return track
+
+    def _show(self, frame: OutputImageRawFrame | SpriteFrame) -> None:
+        if isinstance(frame, OutputImageRawFrame) and frame.sync_with_audio:
+            self._track.put(frame)
+        else:
+            self.show_now(frame)
+
+    def _report_picture(self, error: Exception) -> None:
+        self.report_exception(error, "to show a picture")
 
     def _interrupt(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -233,6 +255,7 @@ class OutputTransport(FrameProcessor):
         self._end_frame = None
         for track in self._tracks:
             track.close()
+        self.pictures.stop()
         # For a protocol that says goodbye before the close.
         self.send(frame, urgent=False)
         self._on_ended(frame)
@@ -243,6 +266,10 @@ class OutputTransport(FrameProcessor):
             await track.cleanup()
 
     # --- from the tracks ------------------------------------------------------------------------
+
+    def show_now(self, frame: OutputImageRawFrame | SpriteFrame) -> None:
+        self.pictures.show(frame)
+        self.push_frame(frame)
 
     def press(self, buttons: str) -> bool:
         if self.press_keys is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,24 +12,18 @@ from voicews.audio.vad import VADAnalyzer
 from voicews.exceptions import ConfigurationError
 from voicews.serializers.base import FrameSerializer
 from voicews.transports.reconnect import ReconnectPolicy
+from voicews.video.images import CODECS, COLOR_FORMATS, MAX_SIDE
 
 #: The rates (Hz) that audio usually has: for these a resampler is made whatever a peer says.
 SAMPLE_RATES = frozenset(
     [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
 )
 
-_NOT_YET = (
-    "video_in_enabled",
-    "video_out_enabled",
-    "video_out_is_live",
-    "video_out_width",
-    "video_out_height",
-    "video_out_bitrate",
-    "video_out_framerate",
-    "video_out_color_format",
-    "video_out_codec",
-    "video_out_destinations",
-)
+#: Refused by name as a video_out_codec.
+VIDEO_CODECS = ("VP8", "VP9", "H264", "H265", "HEVC", "AV1")
+#: Bits a second below which no picture would ever be sent.
+MIN_VIDEO_BITRATE = 1000
+MAX_FRAMERATE = 60
 
 
 @dataclass(kw_only=True)
@@ -83,15 +76,34 @@ class TransportParams:
     #: Speech of the user silences the bot.
     allow_interruptions: bool = True
 
+    #: Pictures from the user reach the pipeline: JPEG, PNG or WEBP files, as they came.
     video_in_enabled: bool = False
+    #: Where they may come from: "camera", "screen".
+    video_in_sources: Sequence[str] = field(default_factory=lambda: ["camera", "screen"])
+    #: What our browser client is asked for: size (pixels), pictures a second, JPEG quality (1-100).
+    video_in_width: int = 640
+    video_in_height: int = 480
+    video_in_framerate: float = 1.0
+    video_in_quality: int = 75
+    #: A larger picture (bytes) is refused.
+    video_in_max_bytes: int = 1024 * 1024
+
+    #: The bot's pictures reach the user.
     video_out_enabled: bool = False
+    #: False: the last picture is repeated, or a sprite's, in turns. True: each is sent once.
     video_out_is_live: bool = False
+    #: Pictures are scaled to this size (pixels); a thin link makes them smaller.
     video_out_width: int = 1024
     video_out_height: int = 768
+    #: A ceiling, in bits a second; None: as much as the link takes. Quality and rate follow.
     video_out_bitrate: int | None = None
+    #: Pictures leave at no more than this rate (a second).
     video_out_framerate: int = 30
+    #: The order of raw pixels in pictures that don't say it: RGB, BGR, RGBA, BGRA or L.
     video_out_color_format: str = "RGB"
+    #: How pictures are coded: JPEG (None too), PNG or WEBP.
     video_out_codec: str | None = None
+    #: Names for further pictures: frames go there by their `transport_destination`.
     video_out_destinations: Sequence[str] = field(default_factory=list)
 
     #: Turns wire messages into frames; None speaks protobuf.
@@ -102,11 +114,6 @@ class TransportParams:
     max_invalid_messages: int = 10
 
     def __post_init__(self) -> None:
-        defaults = {f.name: f.default for f in dataclasses.fields(TransportParams)}
-        for name in _NOT_YET:
-            value = getattr(self, name)
-            if value not in (defaults[name], [], ()):
-                raise ConfigurationError(f"{name} is not supported by this version of voicews")
         for name in ("audio_in_sample_rate", "audio_out_sample_rate"):
             rate = getattr(self, name)
             if rate is not None and not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
@@ -123,11 +130,54 @@ class TransportParams:
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"expected {name} >= 0, found {getattr(self, name)}")
         self._check_parts()
+        self._check_video()
         if self.audio_out_write_timeout_secs <= 0:
             raise ConfigurationError(
                 "expected audio_out_write_timeout_secs > 0, "
                 f"found {self.audio_out_write_timeout_secs}"
             )
+
+    def _check_video(self) -> None:
+        codec = self.video_out_codec
+        if codec in VIDEO_CODECS:
+            raise ConfigurationError(
+                f"video_out_codec: expected a picture codec ({', '.join(CODECS)}), found the "
+                f"video codec {codec}: a WebSocket carries pictures, one after the other"
+            )
+        if codec is not None and codec not in CODECS:
+            raise ConfigurationError(
+                f"video_out_codec: expected one of {', '.join(CODECS)}, found {codec!r}"
+            )
+        if self.video_out_color_format not in COLOR_FORMATS:
+            raise ConfigurationError(
+                f"video_out_color_format: expected one of {', '.join(COLOR_FORMATS)}, "
+                f"found {self.video_out_color_format!r}"
+            )
+        for name in ("video_out_width", "video_out_height", "video_in_width", "video_in_height"):
+            if not 0 < getattr(self, name) <= MAX_SIDE:
+                raise ConfigurationError(
+                    f"expected {name} from 1 to {MAX_SIDE}, found {getattr(self, name)}"
+                )
+        for name in ("video_out_framerate", "video_in_framerate"):
+            rate = getattr(self, name)
+            if not 0 < rate <= MAX_FRAMERATE:
+                raise ConfigurationError(
+                    f"expected {name} above 0, at most {MAX_FRAMERATE}, found {rate}"
+                )
+        if self.video_out_bitrate is not None and self.video_out_bitrate < MIN_VIDEO_BITRATE:
+            raise ConfigurationError(
+                f"expected video_out_bitrate >= {MIN_VIDEO_BITRATE}, found {self.video_out_bitrate}"
+            )
+        if not 1 <= self.video_in_quality <= 100:
+            raise ConfigurationError(
+                f"expected video_in_quality from 1 to 100, found {self.video_in_quality}"
+            )
+        if self.video_in_max_bytes < 1:
+            raise ConfigurationError(
+                f"expected video_in_max_bytes >= 1, found {self.video_in_max_bytes}"
+            )
+        for name in ("video_out_destinations", "video_in_sources"):
+            _check_names(name, getattr(self, name))
 
     def mixer_of(self, destination: str | None) -> AudioMixer | None:
         """The mixer of one of `audio_out_destinations`, or with None of all other audio."""
@@ -136,18 +186,7 @@ class TransportParams:
         return self.audio_out_mixer if destination is None else None
 
     def _check_parts(self) -> None:
-        destinations = list(self.audio_out_destinations)
-        if isinstance(self.audio_out_destinations, str) or not all(
-            isinstance(name, str) and name  # type: ignore[redundant-expr]  # whatever was given
-            for name in destinations
-        ):
-            raise ConfigurationError(
-                f"audio_out_destinations: expected a list of names, found {destinations!r}"
-            )
-        if len(set(destinations)) < len(destinations):
-            raise ConfigurationError(
-                f"audio_out_destinations: expected each name once, found {destinations!r}"
-            )
+        destinations = _check_names("audio_out_destinations", self.audio_out_destinations)
         mixers = self.audio_out_mixer
         if not isinstance(mixers, Mapping):
             mixers = {} if mixers is None else {None: mixers}
@@ -161,6 +200,18 @@ class TransportParams:
         for name in ("audio_out_filter", "audio_in_filter"):
             if getattr(self, name) is not None:
                 _check_methods(name, getattr(self, name), "filter")
+
+
+def _check_names(owner: str, names: Sequence[str]) -> list[str]:
+    found = list(names)
+    if isinstance(names, str) or not all(
+        isinstance(name, str) and name  # type: ignore[redundant-expr]  # whatever was given
+        for name in found
+    ):
+        raise ConfigurationError(f"{owner}: expected a list of names, found {found!r}")
+    if len(set(found)) < len(found):
+        raise ConfigurationError(f"{owner}: expected each name once, found {found!r}")
+    return found
 
 
 def _check_methods(owner: str, value: object, method: str) -> None:

@@ -92,6 +92,7 @@ class PictureStream:
         self._name = destination or ""
         self._send = send
         self._on_error = on_error
+        self._picture = (0, (0, 0), "")
         self._codec = params.video_out_codec or "JPEG"
         self._link = PictureLink()
         self._quality = _Quality()
@@ -267,6 +268,9 @@ class PictureOutput:
     ) -> None:
         self._params = params
         self._on_error = on_error
+        if not params.video_out_enabled:
+            self._streams: dict[str | None, PictureStream] = {}
+            return
         destinations = [None, *params.video_out_destinations]
         self._streams = {
             destination: PictureStream(params, destination, send, on_error)
@@ -277,13 +281,13 @@ class PictureOutput:
         """Show a picture or a sprite, if pictures are enabled. Does not wait."""
         if not self._params.video_out_enabled:
             return
-        stream = self._streams.get(frame.destination)
+        stream = self._streams.get(frame.transport_destination)
         if stream is None:
             known = ", ".join(self._params.video_out_destinations) or "none"
             self._on_error(
                 ImageFormatError(
                     f"expected one of the video_out_destinations ({known}), "
-                    f"found {frame.destination!r}"
+                    f"found {frame.transport_destination!r}"
                 )
             )
             return
@@ -348,8 +352,11 @@ class PictureInput:
         if request is not None:
             self._on_picture(UserImageRefusedFrame(request, frame.reason))
 
-    def receive(self, frame: ImagePieceFrame) -> None:
-        """Take one piece. Raises `InvalidMessage` if it is none."""
+    def receive(self, frame: ImagePieceFrame) -> Frame | None:
+        """Take one piece: the picture for the pipeline, if it is complete and wanted.
+
+        Raises `InvalidMessage` if it is no piece of a picture.
+        """
         params = self._params
         if frame.name not in params.video_in_sources or frame.format not in images.CODECS:
             sources = ", ".join(params.video_in_sources)
@@ -367,30 +374,20 @@ class PictureInput:
         except ValueError as error:
             raise InvalidMessage(str(error)) from None
         self._send(ImagePieceReceivedFrame(frame.id, frame.name, frame.offset + len(frame.piece)))
-        if image is not None and params.video_in_enabled:
-            self._take(frame, image)
+        return None if image is None or not params.video_in_enabled else self._take(frame, image)
 
-    def _take(self, frame: ImagePieceFrame, image: bytes) -> None:
+    def _take(self, frame: ImagePieceFrame, image: bytes) -> Frame | None:
+        params = self._params
         request = self._requests.pop(frame.request, None) if frame.request else None
         if images.identify(image) != frame.format:
             raise InvalidMessage(f"expected a {frame.format} file, found none")
         if request is not None:
-            self._on_picture(
-                UserImageRawFrame(
-                    image,
-                    frame.size,
-                    frame.format,
-                    pts=frame.pts,
-                    source=frame.name,
-                    request=request,
-                )
+            return UserImageRawFrame(
+                image, frame.size, frame.format, pts=frame.pts, source=frame.name, request=request
             )
-            return
         now = asyncio.get_running_loop().time()
         # Half the time between two: a client's timer is not exact.
-        if now - self._taken_at.get(frame.name, 0.0) < 0.5 / self._params.video_in_framerate:
-            return
+        if now - self._taken_at.get(frame.name, float("-inf")) < 0.5 / params.video_in_framerate:
+            return None
         self._taken_at[frame.name] = now
-        self._on_picture(
-            InputImageRawFrame(image, frame.size, frame.format, pts=frame.pts, source=frame.name)
-        )
+        return InputImageRawFrame(image, frame.size, frame.format, pts=frame.pts, source=frame.name)

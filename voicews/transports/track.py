@@ -27,6 +27,7 @@ from voicews.frames import (
     MixerControlFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
+    OutputImageRawFrame,
     PlayedFrame,
     VolumeFrame,
     VolumeGainFrame,
@@ -78,6 +79,9 @@ class TrackOwner(Protocol):
     def report_exception(self, error: BaseException, doing: str) -> None: ...
     def press(self, buttons: str) -> bool:
         """Press keys other than by tones; False if that can't be done."""
+
+    def show_now(self, frame: OutputImageRawFrame) -> None:
+        """Show a picture, now that it is its turn among the audio."""
 
     def track_speaking(self, speaking: bool) -> None:
         """A track has begun or stopped to say something."""
@@ -383,6 +387,8 @@ class OutputTrack:
             self._control(frame)
         elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
             self._press(frame.buttons)
+        elif isinstance(frame, OutputImageRawFrame):
+            self._owner.show_now(frame)
         else:
             self._owner.send(frame, urgent=False)
             self._owner.push_frame(frame)

@@ -121,18 +121,18 @@ def _picture(
         picture.draft(None, out_size)
         return _loaded(picture)
     check_raw(image, size, image_format)
-    from PIL import Image as pillow
+    import PIL.Image
 
     mode, raw, _channels = COLOR_FORMATS[image_format]
-    return pillow.frombytes(mode, size, image, "raw", raw)
+    return PIL.Image.frombytes(mode, size, image, "raw", raw)
 
 
 def _open(image: bytes) -> Image.Image:
     needs_pillow()
-    from PIL import Image as pillow
+    import PIL.Image
 
     try:
-        picture = pillow.open(io.BytesIO(image), formats=CODECS)
+        picture = PIL.Image.open(io.BytesIO(image), formats=CODECS)
     except Exception as error:  # noqa: BLE001 - Pillow has many for what is broken
         raise ImageFormatError(f"expected a JPEG, PNG or WEBP: {type(error).__name__}") from None
     # Before anything is decoded: a small file may say that it is huge.

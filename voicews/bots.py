@@ -13,15 +13,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
 from voicews.audio.utterance import UtteranceBuffer
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import is_wav, split_wav
-from voicews.exceptions import AudioFormatError, InvalidState
+from voicews.exceptions import AudioFormatError, ImageFormatError, ImageRefused, InvalidState
 from voicews.frames import (
     AudioRawFrame,
     BotOutputFrame,
@@ -32,18 +33,25 @@ from voicews.frames import (
     EndFrame,
     EndRequestFrame,
     Frame,
+    ImageRawFrame,
     InputAudioRawFrame,
     InputDTMFFrame,
+    InputImageRawFrame,
     InputTextFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
     MarkFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
+    OutputImageRawFrame,
     OutputTransportMessageUrgentFrame,
     PlayedFrame,
     ServerResponseFrame,
+    SpriteFrame,
     StartFrame,
+    UserImageRawFrame,
+    UserImageRefusedFrame,
+    UserImageRequestFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
@@ -53,6 +61,7 @@ from voicews.pipeline.processor import FrameProcessor
 from voicews.pipeline.rtvi import RTVIProcessor
 from voicews.serializers.telephony import check_buttons
 from voicews.transports.params import ChannelsWebsocketParams
+from voicews.video import images
 
 if TYPE_CHECKING:
     from voicews.models import VoiceSession
@@ -135,7 +144,8 @@ class Bot(FrameProcessor):
     * `on_start`, `on_utterance` and `on_text` take turns; the one that runs is cancelled when the
       user talks over the bot (`asyncio.CancelledError`),
     * `on_message` and `on_dtmf` have a queue of their own: a key never waits for an answer to end,
-    * `on_audio` has another.
+    * `on_audio` has another, and `on_image` a third, where a picture that waits is replaced by a
+      newer one.
 
     A handler that fails is logged, and reported to the client without details; the call goes on.
     """
@@ -143,6 +153,9 @@ class Bot(FrameProcessor):
     #: Sample rates (Hz) and channels that the bot works with; the transport converts.
     audio_in_sample_rate: ClassVar[int] = 16000
     audio_out_sample_rate: ClassVar[int] = 24000
+    #: Pictures from the user reach the bot (with an `on_image` anyway), and its own the user.
+    video_in_enabled: ClassVar[bool] = False
+    video_out_enabled: ClassVar[bool] = False
     #: What is kept of the audio before an utterance, and the longest utterance.
     pre_roll_secs: ClassVar[float] = 0.3
     max_utterance_secs: ClassVar[float] = 60.0
@@ -160,6 +173,8 @@ class Bot(FrameProcessor):
         self._turns = Lane(self)
         self._events = Lane(self)
         self._audio = Lane(self)
+        self._images = Lane(self)
+        self._image_requests: dict[int, asyncio.Future[UserImageRawFrame]] = {}
         self._playbacks: dict[str, Playback] = {}
         self._names = itertools.count()
         self._started = False
@@ -190,6 +205,8 @@ class Bot(FrameProcessor):
             # The browser's player needs no silence, and what was said is followed to its end.
             audio_out_auto_silence=False,
             audio_out_end_silence_secs=0.0,
+            video_in_enabled=self.video_in_enabled or _overrides(self, "on_image"),
+            video_out_enabled=self.video_out_enabled,
             vad_analyzer=self.vad_analyzer(),
         )
 
@@ -200,7 +217,9 @@ class Bot(FrameProcessor):
 
         `bot_ready_extras()` is what the answer to a client's handshake says on top of the standard.
         """
-        rtvi = RTVIProcessor(bot_ready_extras=bot_ready_extras)
+        rtvi = RTVIProcessor(
+            bot_ready_extras=lambda: transport.bot_ready_extras(bot_ready_extras())
+        )
         return Pipeline([transport.input(), rtvi, self, transport.output()])
 
     # --- handlers -------------------------------------------------------------------------------
@@ -210,6 +229,9 @@ class Bot(FrameProcessor):
 
     def on_audio(self, audio: InputAudioRawFrame) -> Awaitable[None] | None:
         """A piece of what the user says or doesn't say, as it comes in, some 20 ms each."""
+
+    def on_image(self, image: InputImageRawFrame) -> Awaitable[None] | None:
+        """A picture from the user's camera or screen: a JPEG, PNG or WEBP file, `image.source`."""
 
     def on_utterance(self, utterance: AudioRawFrame) -> Awaitable[None] | None:
         """The user has said something and stopped: all of it."""
@@ -284,6 +306,49 @@ class Bot(FrameProcessor):
             OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels, None, live)
         )
 
+    def show(
+        self,
+        image: ImageRawFrame | bytes | Sequence[ImageRawFrame | bytes],
+        *,
+        size: tuple[int, int] | None = None,
+        format: str | None = None,  # noqa: A002 - the frames' own word
+        destination: str | None = None,
+        sync_with_audio: bool = False,
+    ) -> None:
+        """Show the user a picture, until the next one; several are shown in turns, as a sprite.
+
+        Bytes are a JPEG, PNG or WEBP file, or raw pixels of `size` (width, height) in `format`
+        (RGB, BGR, RGBA, BGRA, L; None: the transport's `video_out_color_format`). With
+        `sync_with_audio` it appears when what was said before it has been sent. Nothing is shown
+        where `video_out_enabled` is off, and in phone calls. Does not wait.
+        Raises `ImageFormatError` for what is no picture.
+        """
+        if isinstance(image, bytes | ImageRawFrame):
+            frame = self._image_frame(image, size, format)
+            frame.sync_with_audio = sync_with_audio
+            frame.transport_destination = destination
+            self.push_frame(frame)
+        else:
+            frames = [self._image_frame(one, size, format) for one in image]
+            self.push_frame(SpriteFrame(frames, transport_destination=destination))
+
+    async def request_image(
+        self, source: str = "camera", *, timeout_secs: float = 10.0
+    ) -> UserImageRawFrame:
+        """Ask the user's client for one picture from "camera" or "screen".
+
+        Raises `ImageRefused` if the client has none, `TimeoutError` if it does not answer.
+        """
+        request = UserImageRequestFrame(video_source=source)
+        answer: asyncio.Future[UserImageRawFrame] = asyncio.get_running_loop().create_future()
+        self._image_requests[id(request)] = answer
+        self.push_frame(request, Direction.UPSTREAM)
+        try:
+            async with asyncio.timeout(timeout_secs):
+                return await answer
+        finally:
+            del self._image_requests[id(request)]
+
     def interrupt(self) -> None:
         """Fall silent now: what is being said and what waits to be said is dropped."""
         self._interrupted()
@@ -357,7 +422,9 @@ class Bot(FrameProcessor):
 
     async def cleanup(self) -> None:
         self._over = True
-        await asyncio.gather(*(lane.stop() for lane in (self._turns, self._events, self._audio)))
+        await asyncio.gather(
+            *(lane.stop() for lane in (self._turns, self._events, self._audio, self._images))
+        )
         for playback in self._playbacks.values():
             playback._finish(0.0, interrupted=True)
         self._playbacks.clear()
@@ -419,6 +486,19 @@ class Bot(FrameProcessor):
         check_whole_frames(audio.audio, audio.num_channels)
         return OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels)
 
+    def _image_frame(
+        self, image: ImageRawFrame | bytes, size: tuple[int, int] | None, image_format: str | None
+    ) -> OutputImageRawFrame:
+        if isinstance(image, ImageRawFrame):
+            return OutputImageRawFrame(image.image, image.size, image.format, pts=image.pts)
+        if image_format is None:
+            image_format = images.identify(image)
+        if size is None:
+            if image_format not in images.CODECS:
+                raise ImageFormatError("expected the size of a picture of raw pixels, found none")
+            size = images.read_size(image)
+        return OutputImageRawFrame(image, size, image_format)
+
     def _collect(self, utterance: UtteranceBuffer, frame: InputAudioRawFrame) -> None:
         pcm = frame.audio
         utterance.append(
@@ -460,6 +540,25 @@ class Bot(FrameProcessor):
         if playback is not None:
             playback._finish(frame.heard_ms, interrupted=frame.interrupted)
         return True
+
+    def _on_image(self, frame: InputImageRawFrame) -> bool:
+        if inspect.iscoroutinefunction(self.on_image):
+            self._images.put("on_image", partial(self.on_image, frame), newest_only=True)
+        else:
+            self._call_plain(self._images, self.on_image, frame)
+        return False
+
+    def _on_requested_image(self, frame: UserImageRawFrame) -> bool:
+        answer = self._image_requests.get(id(frame.request))
+        if answer is not None and not answer.done():
+            answer.set_result(frame)
+        return answer is None
+
+    def _on_refused_image(self, frame: UserImageRefusedFrame) -> bool:
+        answer = self._image_requests.get(id(frame.request))
+        if answer is not None and not answer.done():
+            answer.set_exception(ImageRefused(frame.reason))
+        return answer is None
 
     def _on_text(self, frame: InputTextFrame) -> bool:
         self._call(self._turns, self.on_text, frame.text)
@@ -527,6 +626,9 @@ _HANDLERS: dict[type[Frame], Callable[[Bot, Any], bool]] = {
     UserStoppedSpeakingFrame: Bot._on_user_stopped,
     InterruptionFrame: Bot._on_interruption,
     PlayedFrame: Bot._on_played,
+    InputImageRawFrame: Bot._on_image,
+    UserImageRawFrame: Bot._on_requested_image,
+    UserImageRefusedFrame: Bot._on_refused_image,
     InputTextFrame: Bot._on_text,
     InputDTMFFrame: Bot._on_dtmf,
     ClientMessageFrame: Bot._on_message,

@@ -27,6 +27,10 @@ class AudioFormatError(VoicewsError, ValueError):
     """Audio in a shape that can't be taken: sample rate, channels, sample size."""
 
 
+class ImageRefused(VoicewsError):
+    """The client has no picture to give; the message is its reason."""
+
+
 class ImageFormatError(VoicewsError, ValueError):
     """A picture is not what it should be; the message says what was expected and found."""
 

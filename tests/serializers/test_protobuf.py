@@ -14,6 +14,10 @@ from voicews.exceptions import InvalidMessage
 from voicews.frames import (
     BotOutputFrame,
     Frame,
+    ImagePieceFrame,
+    ImagePieceReceivedFrame,
+    ImageRefusedFrame,
+    ImageRequestFrame,
     InputAudioRawFrame,
     InputTextFrame,
     InputTransportMessageFrame,
@@ -155,8 +159,27 @@ class TestDeserialize:
         wire = pb.TranscriptionFrame(text="hi", user_id="u1", timestamp="now")
         assert decode(pb.Frame(transcription=wire)) == TranscriptionFrame("hi", "u1", "now")
 
-    def test_an_image_is_not_for_the_pipeline(self) -> None:
-        assert decode(pb.Frame(image=pb.ImageRawFrame(image=b"x"))) is None
+    def test_a_whole_image_and_a_piece_of_one(self) -> None:
+        whole = pb.ImageRawFrame(id=3, name="camera", image=b"xy", width=4, height=2, format="jpeg")
+        assert decode(pb.Frame(image=whole)) == ImagePieceFrame(
+            3, "camera", b"xy", 0, 2, (4, 2), "JPEG"
+        )
+        piece = ImagePieceFrame(3, "screen", b"y", 1, 2, (4, 2), "PNG", pts=7, request=9)
+        assert decode(encode(piece)) == piece
+
+    def test_what_is_said_about_images(self) -> None:
+        for frame in (
+            ImagePieceReceivedFrame(1, "camera", 1024),
+            ImageRequestFrame(5, "screen"),
+            ImageRefusedFrame(5, "the camera is off"),
+        ):
+            assert decode(encode(frame)) == frame
+
+    @pytest.mark.parametrize("data", [None, {}, {"id": -1}, {"id": "1"}, {"id": 1, "bytes": -1}])
+    def test_what_is_said_about_no_image(self, data: object) -> None:
+        message = {"label": "voicews", "type": "image-received", "data": data}
+        with pytest.raises(InvalidMessage):
+            decode(pb.Frame(message=pb.MessageFrame(data=json.dumps(message))))
 
     def test_a_file_of_odd_length_may_be_a_wav_file(self) -> None:
         wav = wrap_wav(b"\x01\x02", 16000) + b"x"

@@ -31,9 +31,14 @@ class Lane:
         self._worker: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
 
-    def put(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+    def put(
+        self, name: str, run: Callable[[], Awaitable[None]], *, newest_only: bool = False
+    ) -> None:
+        """Call `run` after those before it; with `newest_only` instead of those that wait."""
         if self._closed:
             return
+        if newest_only:
+            self._waiting.clear()
         if len(self._waiting) >= MAX_WAITING_CALLS:
             self._waiting.popleft()
             if self._dropped % 500 == 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from voicews.close_codes import CloseCode
 from voicews.exceptions import InvalidState, WriteTimeout
@@ -238,6 +238,23 @@ class BaseTransport:
     def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if a client that sends this can't be one of ours."""
         self._input.check_message(data)
+
+    def bot_ready_extras(self, extras: Mapping[str, Any]) -> dict[str, Any]:
+        """What `bot-ready` says on top of the standard, with what is asked of a camera."""
+        params = self.params
+        ours = dict(extras.get("voicews") or {})
+        if params.video_in_enabled:
+            ours["video_in"] = {
+                "sources": list(params.video_in_sources),
+                "width": params.video_in_width,
+                "height": params.video_in_height,
+                "framerate": params.video_in_framerate,
+                "quality": params.video_in_quality,
+                "max_bytes": params.video_in_max_bytes,
+            }
+        if params.video_out_enabled:
+            ours["video_out"] = {"destinations": list(params.video_out_destinations)}
+        return {**extras, "voicews": ours}
 
     async def wait_closed(self) -> None:
         """Wait until the sockets that are being closed are closed."""

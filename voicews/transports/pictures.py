@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from voicews.frames import (
 from voicews.transports.params import TransportParams
 from voicews.video import images
 from voicews.video.link import LOST_SECS, PictureLink, PictureReceiver
+
+logger = logging.getLogger(__name__)
 
 #: A still picture that is not live is sent again so often (seconds): the client keeps it anyway.
 STILL_REPEAT_SECS = 1.0
@@ -268,6 +271,7 @@ class PictureOutput:
     ) -> None:
         self._params = params
         self._on_error = on_error
+        self._is_off_logged = False
         if not params.video_out_enabled:
             self._streams: dict[str | None, PictureStream] = {}
             return
@@ -280,6 +284,9 @@ class PictureOutput:
     def show(self, frame: OutputImageRawFrame | SpriteFrame) -> None:
         """Show a picture or a sprite, if pictures are enabled. Does not wait."""
         if not self._params.video_out_enabled:
+            if not self._is_off_logged:
+                self._is_off_logged = True
+                logger.info("a picture was not shown: video_out_enabled is off")
             return
         stream = self._streams.get(frame.transport_destination)
         if stream is None:

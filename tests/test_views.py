@@ -125,7 +125,7 @@ def test_no_bots_at_all(client: Client) -> None:
 def test_users_who_are_logged_in_may_connect_by_default(client: Client) -> None:
     response = post(client)
     assert response.status_code == 403
-    assert response.json() == {"info": "you may not connect to this bot"}
+    assert response.json() == {"info": "you may not connect to this bot: you are not logged in"}
     user = User.objects.create_user("someone")
     client.force_login(user)
     assert post(client).status_code == 200
@@ -224,7 +224,8 @@ def test_our_own_page(client: Client) -> None:
 def test_a_foreign_page_gets_and_reads_nothing(client: Client, origin: str) -> None:
     for response in (post(client, Origin=origin), client.options(URL, headers={"Origin": origin})):
         assert response.status_code == 403
-        assert response.json() == {"info": "pages of this site may not connect"}
+        reason = f"pages of {origin} may not connect: not in ALLOWED_HOSTS"
+        assert response.json() == {"info": reason}
         assert "Access-Control-Allow-Origin" not in response
     assert not VoiceSession.objects.exists()
 
@@ -262,7 +263,9 @@ def test_a_host_that_is_not_ours(rf: RequestFactory) -> None:
     request = rf.post(URL, headers={"Host": "evil.com"})
     response = answer(ConnectView.as_view(), request)
     assert response.status_code == 400
-    assert json.loads(response.content) == {"info": "this server has another name"}
+    assert json.loads(response.content) == {
+        "info": "this server has another name: see ALLOWED_HOSTS"
+    }
 
 
 # A project's own endpoint

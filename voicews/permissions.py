@@ -44,3 +44,10 @@ async def may_connect(user: User, bot_name: str, request_or_scope: RequestOrScop
     if inspect.iscoroutinefunction(function):
         return bool(await function(user, bot_name, request_or_scope))
     return bool(await sync_to_async(function)(user, bot_name, request_or_scope))
+
+
+def refusal(user: User) -> str:
+    """What a user is told whom `may_connect` doesn't let in."""
+    if user.is_authenticated:
+        return "you may not connect to this bot"
+    return "you may not connect to this bot: you are not logged in"

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, cast
 
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.urls import path, re_path
+from django.urls import path, re_path, set_script_prefix
 
 from voicews.servers import fast_path
 from voicews.servers.readiness import lifespan, server_ready
@@ -95,7 +95,7 @@ def voice_application(
     return ProtocolTypeRouter(
         {
             "http": _ready_first(http_application),
-            "websocket": _ready_first(_completed(routes)),
+            "websocket": _ready_first(_completed(_located(routes))),
             "lifespan": lifespan,
         }
     )
@@ -104,6 +104,20 @@ def voice_application(
 def _ready_first(application: Any) -> Any:
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         server_ready()
+        await application(scope, receive, send)
+
+    return serve
+
+
+def _located(application: Any) -> Any:
+    """Find the routes of a project under a sub-path, as Django finds its URLs."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        from voicews.locations import socket_scope
+
+        scope = socket_scope(scope)
+        # For `reverse`, in this connection's tasks only.
+        set_script_prefix(f"{scope['root_path']}/")
         await application(scope, receive, send)
 
     return serve

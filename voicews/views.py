@@ -11,27 +11,27 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.request import UnreadablePostError
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
-from django.utils.decorators import method_decorator
-from django.views import View
-from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import TemplateView
 
-from voicews.conf import BotSettings, settings
+from voicews.conf import BOT_NAME_MAX_LENGTH, BotSettings, settings
+from voicews.endpoints import BodyTooLong, Endpoint, read_body, request_user, storable_user
 from voicews.exceptions import Busy
+from voicews.locations import websocket_base
 from voicews.models import VoiceSession
-from voicews.permissions import may_connect
+from voicews.permissions import may_connect, refusal
 from voicews.security.addresses import valid_address
-from voicews.security.origins import any_origin_allowed, origin_allowed
+from voicews.security.origins import any_origin_allowed, origin_allowed, origin_refusal
 from voicews.security.tokens import issue_connect_token
-from voicews.sessions.health import health_of
+from voicews.sessions.db_threads import session_database
+from voicews.sessions.health import health_of, report_of_wsgi
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import has_room, sessions_of_user
 
@@ -47,40 +47,47 @@ STARTED_TIMEOUT_SECS = 2.0
 WEBSOCKET_PATH = "/ws/voice/{session}/"
 
 
-def websocket_base(request: HttpRequest) -> str:
-    """Where this request's client reaches the server's sockets: scheme, host, path prefix."""
-    if settings.PUBLIC_URL:
-        return re.sub("^http", "ws", settings.PUBLIC_URL)
-    scheme = "wss" if request.is_secure() else "ws"
-    prefix = request.META.get("SCRIPT_NAME", "").rstrip("/")
-    return f"{scheme}://{request.get_host()}{prefix}"
-
-
 def client_address(request: HttpRequest) -> str | None:
     """The address that the request came from; None if the server says none (a Unix socket)."""
     return valid_address(request.META.get("REMOTE_ADDR", ""))
 
 
-class HealthView(View):
+class HealthView(Endpoint):
     """GET: is this server process well? The answer is JSON; 503 if calls suffer.
 
-    A channel layer that is away makes it `degraded`, with 200: calls go on without.
+    A channel layer that is away makes it `degraded`, with 200: calls go on without. A WSGI server
+    runs no calls: it says how the database is.
     """
 
     async def get(self, request: HttpRequest) -> HttpResponse:
-        process = await _started_process()
-        report = await health_of(process).report()
+        if isinstance(request, ASGIRequest):
+            report = await health_of(await _started_process()).report()
+        else:
+            report = await report_of_wsgi()
         status = 503 if report["status"] == "failed" else 200
         return JsonResponse(report, status=status, headers={"Cache-Control": "no-store"})
 
 
-class ReadyView(View):
-    """GET: may a load balancer send new calls here? 200 if so; 503 while draining or full."""
+class ReadyView(Endpoint):
+    """GET: may a load balancer send new calls here? 200 if so; 503 while draining or full.
+
+    A WSGI server, which takes no sockets, says whether one of the processes that do has room.
+    """
 
     async def get(self, request: HttpRequest) -> HttpResponse:
-        ready = (await _started_process()).takes_calls
+        if isinstance(request, ASGIRequest):
+            ready = (await _started_process()).takes_calls
+        else:
+            ready = await _any_room()
         status = 200 if ready else 503
         return JsonResponse({"ready": ready}, status=status, headers={"Cache-Control": "no-store"})
+
+
+async def _any_room() -> bool:
+    try:
+        return await session_database.run(has_room)
+    except DatabaseError:
+        return False
 
 
 async def _started_process() -> Process:
@@ -103,8 +110,7 @@ class Refused(Exception):
         return JsonResponse({"info": self.info}, status=self.status, headers=headers)
 
 
-@method_decorator(csrf_exempt, name="dispatch")
-class ConnectView(View):
+class ConnectView(Endpoint):
     """POST a JSON object with the name of a bot, or nothing; get ``{"ws_url", "token"}``.
 
     Answers every error as JSON with the text ``info``: 400 for a body that is not understood, 403
@@ -156,14 +162,13 @@ class ConnectView(View):
     async def connect(self, request: HttpRequest, body: dict[str, Any]) -> dict[str, str]:
         """A new session's socket and token. Raises Refused."""
         bot = self._choose_bot(body)
-        # A project may do without django.contrib.auth's middleware.
-        user = await request.auser() if hasattr(request, "auser") else AnonymousUser()
-        if not await may_connect(user, bot.name, request):
-            raise Refused(403, "you may not connect to this bot")
-        await self._check_room(user)
+        user = await request_user(request)
+        if not await may_connect(user, bot, request):
+            raise Refused(403, refusal(user))
+        await self._check_room(request, user)
         session = await VoiceSession.objects.acreate(
-            bot=bot.name,
-            user=user if user.is_authenticated else None,
+            bot=bot,
+            user=storable_user(user),
             client_address=client_address(request),
             user_agent=request.headers.get("User-Agent", "")[:300],
         )
@@ -173,38 +178,41 @@ class ConnectView(View):
         }
 
     @staticmethod
-    async def _check_room(user: Any) -> None:
+    async def _check_room(request: HttpRequest, user: Any) -> None:
         """Refuse a call that would find no room now. The socket is what decides."""
-        if this_process().is_draining:
+        if isinstance(request, ASGIRequest) and this_process().is_draining:
             raise Refused(503, "the server restarts")
         if settings.MAX_SESSIONS_PER_PROCESS is not None and not await sync_to_async(has_room)():
             raise Refused(503, "all lines are busy")
         limit = settings.MAX_SESSIONS_PER_USER
-        if limit is None or not user.is_authenticated:
+        if limit is None or storable_user(user) is None:
             return
         count = await sync_to_async(sessions_of_user)(user.pk, settings.TOKEN_MAX_AGE_SECS)
         if count >= limit:
             raise Refused(503, f"you have {limit} calls already")
 
-    def _choose_bot(self, body: dict[str, Any]) -> BotSettings:
+    def _choose_bot(self, body: dict[str, Any]) -> str:
         name = body.get("bot")
         if name is not None and not isinstance(name, str):
             raise Refused(400, "bot: expected a string")
         if self.bot is not None and name not in {None, "", self.bot}:
             raise Refused(404, "there is no such bot here")
         bot = settings.bot(self.bot or name)
-        if bot is None:
-            raise Refused(404, "there is no such bot")
-        return bot
+        if bot is not None:
+            return bot.name
+        if self.bot is not None and self.websocket_path != WEBSOCKET_PATH:
+            # The consumer there has a pipeline of its own.
+            return self.bot[:BOT_NAME_MAX_LENGTH]
+        raise Refused(404, "there is no such bot")
 
     @staticmethod
     def _read_body(request: HttpRequest) -> dict[str, Any]:
         try:
-            raw = request.read(MAX_BODY_BYTES + 1)
+            raw = read_body(request, MAX_BODY_BYTES)
         except UnreadablePostError:
             raise Refused(400, "the request broke off") from None
-        if len(raw) > MAX_BODY_BYTES:
-            raise Refused(413, f"expected at most {MAX_BODY_BYTES} bytes")
+        except BodyTooLong:
+            raise Refused(413, f"expected at most {MAX_BODY_BYTES} bytes") from None
         if not raw.strip():
             return {}
         try:
@@ -220,9 +228,10 @@ class ConnectView(View):
         try:
             host = request.get_host()
         except DisallowedHost:
-            raise Refused(400, "this server has another name") from None
-        if not origin_allowed(request.headers.get("Origin"), host):
-            raise Refused(403, "pages of this site may not connect")
+            raise Refused(400, "this server has another name: see ALLOWED_HOSTS") from None
+        origin = request.headers.get("Origin")
+        if not origin_allowed(origin, host):
+            raise Refused(403, origin_refusal(origin, host))
 
     @staticmethod
     def _allow_reading(request: HttpRequest, response: HttpResponse) -> None:

@@ -89,7 +89,7 @@ async def test_pages_of_foreign_sites_are_refused(site: Site) -> None:
     for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example"):
         assert await refusal(url, token, origin=origin) == 403
     reason = await told(site, url, token, origin="https://evil.example")
-    assert reason == "pages of this site may not connect"
+    assert reason == "pages of https://evil.example may not connect: not in ALLOWED_HOSTS"
     # Nobody has been let in: the session waits for its first client as before.
     assert site.row(session)["state"] == "created"
     assert site.events(session) == site.timeline(session) == []

@@ -20,7 +20,7 @@ from django.utils.text import capfirst
 
 from voicews.admin.endings import TROUBLE_CODES, Text, ending
 from voicews.admin.plots import ColumnPlot, share, stacked_columns
-from voicews.admin.sessions import readable
+from voicews.admin.sessions import local, readable
 from voicews.admin.sockets import list_socket_path, list_version, may_use_admin
 from voicews.models import Dashboard, ServerProcess, VoiceSession
 
@@ -60,7 +60,7 @@ class ProcessBar:
 
 def calls_per_hour(now: datetime) -> ColumnPlot:
     """The calls that began in each of the last hours, those that ended in trouble apart."""
-    this_hour = timezone.localtime(now).replace(minute=0, second=0, microsecond=0)
+    this_hour = local(now).replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - timedelta(hours=back) for back in reversed(range(HOURS))]
     rows = (
         VoiceSession.objects.filter(created_at__gte=hours[0], started_at__isnull=False)
@@ -74,7 +74,7 @@ def calls_per_hour(now: datetime) -> ColumnPlot:
         .values_list("hour", "calls", "trouble")
     )
     counts = {hour: (calls - trouble, trouble) for hour, calls, trouble in rows}
-    labels = [time_format(timezone.localtime(hour), "H:i") for hour in hours]
+    labels = [time_format(local(hour), "H:i") for hour in hours]
     return stacked_columns(labels, [counts.get(hour, (0, 0)) for hour in hours])
 
 

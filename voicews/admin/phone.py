@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from voicews.conf import settings
+from voicews.endpoints import non_atomic
 from voicews.exceptions import VoicewsError
 from voicews.models import PhoneNumber
 from voicews.telephony import PROVIDERS
@@ -75,6 +76,12 @@ class PhoneNumberAdmin(ModelAdmin):
     list_filter = ("provider", "bot")
     search_fields = ("number",)
     actions = ("place_call",)
+
+    @non_atomic  # its action stores a session from another thread
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, extra_context)
 
     def has_call_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("voicews.call_phonenumber"))

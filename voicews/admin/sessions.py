@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -44,6 +44,7 @@ from voicews.admin.sockets import (
     session_socket_path,
     session_version,
 )
+from voicews.endpoints import non_atomic
 from voicews.exceptions import NotAllowed
 from voicews.models import VoiceConnection, VoiceSession
 from voicews.servers.fast_path import MAX_REASON_BYTES
@@ -120,6 +121,11 @@ def readable(duration: timedelta | None) -> str:
     minutes, seconds = divmod(max(0, int(duration.total_seconds())), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def local(at: datetime) -> datetime:
+    """The time on the project's clock; without `USE_TZ` it is that already."""
+    return timezone.localtime(at) if timezone.is_aware(at) else at
 
 
 def partner(session: VoiceSession) -> str:
@@ -233,6 +239,7 @@ class VoiceSessionAdmin(ModelAdmin):
             "end_reason",
         )
 
+    @non_atomic  # its actions end calls: another process must see that
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -264,7 +271,7 @@ class VoiceSessionAdmin(ModelAdmin):
 
     @admin.display(description=_("created"), ordering="created_at")
     def began(self, session: VoiceSession) -> SafeString:
-        at = timezone.localtime(session.created_at)
+        at = local(session.created_at)
         return format_html(
             '<time class="voicews-time" datetime="{}" title="{}">{}</time>',
             at.isoformat(timespec="seconds"),
@@ -318,6 +325,13 @@ class VoiceSessionAdmin(ModelAdmin):
             "end_reason",
             "client_address",
             "user_agent",
+            "provider",
+            "direction",
+            "from_number",
+            "to_number",
+            "call_id",
+            "call_status",
+            "hang_up",
         )
 
         def row(session: VoiceSession) -> Iterable[object]:
@@ -399,6 +413,7 @@ class VoiceSessionAdmin(ModelAdmin):
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
 
+    @non_atomic
     @method_decorator(require_POST)
     def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End a call, and tell its client why."""
@@ -407,6 +422,7 @@ class VoiceSessionAdmin(ModelAdmin):
             self.message_user(request, _now("The call is being ended."), messages.SUCCESS)
         return self._to_page_of(session)
 
+    @non_atomic
     @method_decorator(require_POST)
     def message_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Send the client's application a message."""

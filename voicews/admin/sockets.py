@@ -29,6 +29,7 @@ from voicews.close_codes import CloseCode
 from voicews.consumers.base import SocketConsumer
 from voicews.exceptions import Busy, NotAllowed
 from voicews.models import SessionEvent, VoiceSession
+from voicews.security.origins import handshake_host
 from voicews.sessions import operators, store
 from voicews.sessions.db_threads import polling_database
 from voicews.sessions.event_log import record_event, send_signal
@@ -133,9 +134,7 @@ def from_this_site(scope: Any) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return True
-    host = headers.get(b"host", b"").decode("latin-1")
-    if django_settings.USE_X_FORWARDED_HOST:
-        host = headers.get(b"x-forwarded-host", host.encode()).decode("latin-1")
+    host = handshake_host(scope)
     try:
         page = urlsplit(origin.decode("latin-1"))
         if page.netloc and page.netloc.lower() == host.lower():

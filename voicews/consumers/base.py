@@ -14,7 +14,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from voicews.close_codes import CloseCode
 from voicews.exceptions import Busy, NotAllowed
 from voicews.security.addresses import valid_address
-from voicews.security.origins import origin_allowed
+from voicews.security.origins import handshake_host, origin_allowed, origin_refusal
 from voicews.servers import fast_path
 from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
 
@@ -75,8 +75,9 @@ class SocketConsumer(AsyncWebsocketConsumer):
         """Raise `NotAllowed` if a web page that may not connect opens this socket."""
         has_origin = any(name == b"origin" for name, _value in self.scope["headers"])
         origin = self.header("origin") if has_origin else None
-        if not origin_allowed(origin, self.header("host"), allowed_origins):
-            raise NotAllowed("pages of this site may not connect")
+        host = handshake_host(self.scope)
+        if not origin_allowed(origin, host, allowed_origins):
+            raise NotAllowed(origin_refusal(origin, host, allowed_origins))
 
     async def accept(self, *args: Any, **kwargs: Any) -> None:
         """Let the client in."""

@@ -6,16 +6,16 @@ import logging
 from functools import partial
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AnonymousUser
-
 from voicews.bots import Bot
 from voicews.close_codes import CloseCode
 from voicews.conf import Policy, settings
 from voicews.consumers.base import SocketConsumer
+from voicews.consumers.users import scope_user
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed, Replaced
 from voicews.models import VoiceSession
-from voicews.permissions import may_connect
+from voicews.permissions import may_connect, refusal
 from voicews.pipeline import Pipeline, PipelineTask
+from voicews.pipeline.rtvi import RTVIProcessor
 from voicews.sessions import admit, bot_ready_extras, live_sessions
 from voicews.sessions.join import Join
 from voicews.sessions.live import (
@@ -58,13 +58,13 @@ class VoiceConsumer(SocketConsumer):
     async def authorize(self) -> None:
         """Raise `NotAllowed` if this socket may not be opened; its text goes to the client.
 
-        The default asks the setting `MAY_CONNECT`, with the user that Channels'
-        `AuthMiddlewareStack` found.
+        The default asks the setting `MAY_CONNECT`, with the user that a middleware of the route
+        found, or that is logged in.
         """
-        user = self.scope.get("user") or AnonymousUser()
+        user = await scope_user(self.scope)
         name = self.bot if isinstance(self.bot, str) else ""
         if not await may_connect(user, name, self.scope):
-            raise NotAllowed("you may not connect to this bot")
+            raise NotAllowed(refusal(user))
 
     def build_bot(self) -> Bot | None:
         """The bot of this call; None if `build_pipeline` does without."""
@@ -127,10 +127,20 @@ class VoiceConsumer(SocketConsumer):
     ) -> PipelineTask:
         """The pipeline of one call, ready to start."""
         if bot is None:
-            pipeline = self.build_pipeline(transport)
+            pipeline = self._with_rtvi(self.build_pipeline(transport), transport)
         else:
             pipeline = bot.build_pipeline(transport, self.bot_ready_extras())
         return PipelineTask(pipeline, call_id=call_id)
+
+    def _with_rtvi(self, pipeline: Pipeline, transport: WebsocketServerTransport) -> Pipeline:
+        """The pipeline with what answers a client's handshake, unless it has that itself."""
+        processors = pipeline.processors
+        if any(isinstance(one, RTVIProcessor) for one in processors):
+            return pipeline
+        source = transport.input()
+        after = processors.index(source) + 1 if source in processors else 0
+        rtvi = RTVIProcessor(bot_ready_extras=self.bot_ready_extras())
+        return Pipeline([*processors[:after], rtvi, *processors[after:]])
 
     def bot_ready_extras(self) -> Any:
         """A function that returns what `bot-ready` says on top of the standard."""
@@ -145,6 +155,8 @@ class VoiceConsumer(SocketConsumer):
 
 class SessionConsumer(VoiceConsumer):
     """The app's own socket: joins the session in its URL, if its token opens that.
+
+    A subclass that overrides `build_pipeline` has that pipeline in the place of the session's bot.
 
     The session's pipeline outlives the socket: a client that lost it may come back within
     `RECONNECT_GRACE_SECS`, in whichever server process. A client that comes while another one is
@@ -175,7 +187,9 @@ class SessionConsumer(VoiceConsumer):
             raise NotAllowed("the session is another user's")
 
     def build_bot(self) -> Bot | None:
-        """The bot that the session was made for."""
+        """The bot that the session was made for; None if the class has a pipeline of its own."""
+        if type(self).build_pipeline is not VoiceConsumer.build_pipeline:
+            return None
         bot = load_bot(self.session.bot)()
         bot.session = self.session
         return bot

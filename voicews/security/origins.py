@@ -18,6 +18,9 @@ from voicews.conf import settings
 # What Django itself takes for ALLOWED_HOSTS while DEBUG is on and the setting is empty.
 DEBUG_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 
+#: So much (characters) of a header's value is shown.
+MAX_SHOWN = 100
+
 # The validator is only asked for its answer, so it wraps no application.
 _NOTHING: Any = None
 
@@ -49,6 +52,36 @@ def origin_allowed(
         return bool(OriginValidator(_NOTHING, patterns).valid_origin(parsed))
     except ValueError:  # a port that is no number, an IPv6 address that is none
         return False
+
+
+def origin_refusal(
+    origin: str | None, host: str, allowed_origins: Sequence[str] | None = None
+) -> str:
+    """Which setting keeps a page out, for whoever runs the server to read; see `origin_allowed`."""
+    if allowed_origins is not None:
+        setting = "the transport's allowed_origins"
+    elif settings.ALLOWED_ORIGINS is not None:
+        setting = 'VOICEWS["ALLOWED_ORIGINS"]'
+    elif "*" in django_settings.ALLOWED_HOSTS:
+        # A proxy may have put a name of its own in the place of the one that the page asked.
+        setting = f"the Host header, {_printable(host)}"
+    else:
+        setting = "ALLOWED_HOSTS"
+    return f"pages of {_printable(origin or '')} may not connect: not in {setting}"
+
+
+def handshake_host(scope: Any) -> str:
+    """The host that a WebSocket's client asked for, by Django's rule for requests."""
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"")
+    if django_settings.USE_X_FORWARDED_HOST:
+        host = headers.get(b"x-forwarded-host", host)
+    return str(host.decode("latin-1"))
+
+
+def _printable(text: str) -> str:
+    kept = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return "".join(character if character.isprintable() else "�" for character in kept)
 
 
 def _hostname(url: str) -> str:

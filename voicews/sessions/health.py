@@ -47,7 +47,7 @@ class Health:
 
     async def _ask(self) -> dict[str, Any]:
         process = self._process
-        database, layer = await asyncio.gather(self._ask_database(), self._ask_channel_layer())
+        database, layer = await asyncio.gather(_ask_database(), self._ask_channel_layer())
         lag_secs = process.loop_lag.worst_secs
         loop = {"ok": lag_secs < LOOP_LAG_LIMIT_SECS, "worst_lag_ms": round(lag_secs * 1000, 1)}
         heartbeat = self._heartbeat()
@@ -66,15 +66,6 @@ class Health:
         if since is None:
             return {"ok": True, "failing_secs": 0.0}
         return {"ok": False, "failing_secs": round(monotonic() - since, 1)}
-
-    async def _ask_database(self) -> dict[str, Any]:
-        asked_at = monotonic()
-        try:
-            async with asyncio.timeout(DATABASE_TIMEOUT_SECS):
-                await polling_database.run(_query)
-        except Exception:  # noqa: BLE001 - whatever it is, it does not answer
-            return {"ok": False}
-        return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
 
     async def _ask_channel_layer(self) -> dict[str, Any]:
         if get_channel_layer() is None:
@@ -96,6 +87,22 @@ def health_of(process: Process) -> Health:
     if health is None:
         health = _healths[process] = Health(process)
     return health
+
+
+async def report_of_wsgi() -> dict[str, Any]:
+    """The report of a server that has no sockets: it runs no calls and has no lease."""
+    database = await _ask_database()
+    return {"status": "ok" if database["ok"] else "failed", "state": "wsgi", "database": database}
+
+
+async def _ask_database() -> dict[str, Any]:
+    asked_at = monotonic()
+    try:
+        async with asyncio.timeout(DATABASE_TIMEOUT_SECS):
+            await polling_database.run(_query)
+    except Exception:  # noqa: BLE001 - whatever it is, it does not answer
+        return {"ok": False}
+    return {"ok": True, "ms": round((monotonic() - asked_at) * 1000, 1)}
 
 
 def _query() -> None:

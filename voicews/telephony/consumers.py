@@ -33,6 +33,7 @@ from voicews.frames import (
     PongFrame,
     ProtocolRequestFrame,
 )
+from voicews.locations import script_prefix
 from voicews.models import VoiceSession
 from voicews.serializers.telephony import StreamState, TelephonySerializer, UnusableStart
 from voicews.sessions import live_sessions
@@ -121,7 +122,7 @@ class PhoneConsumer(VoiceConsumer):
         }
         upgrade = provider_request(
             "GET",
-            raw_path(self.scope, self.scope["path"]),
+            raw_path(self.scope, self.scope["path"], script_prefix()),
             self.scope.get("query_string", b""),
             headers,
         )

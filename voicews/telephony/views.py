@@ -11,17 +11,16 @@ import logging
 from functools import partial
 from uuid import UUID
 
-from django.core.exceptions import BadRequest, RequestDataTooBig
+from django.core.exceptions import BadRequest
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
-from django.utils.decorators import method_decorator
-from django.views import View
-from django.views.decorators.csrf import csrf_exempt
 
 from voicews.close_codes import CloseCode
 from voicews.conf import settings
+from voicews.endpoints import BodyTooLong, Endpoint, read_body
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
+from voicews.locations import script_prefix
 from voicews.models import VoiceSession
 from voicews.security.addresses import valid_address
 from voicews.sessions.db_threads import session_database
@@ -49,12 +48,7 @@ MAX_NUMBER_LENGTH = 64
 Address = str | None
 
 
-class _TooBig(Exception):
-    """The body is longer than any webhook."""
-
-
-@method_decorator(csrf_exempt, name="dispatch")
-class WebhookView(View):
+class WebhookView(Endpoint):
     """What the webhooks have in common: who may send them, and how they are refused."""
 
     http_method_names = ["get", "post", "head", "options"]
@@ -83,7 +77,7 @@ class WebhookView(View):
         except (InvalidMessage, BadRequest, UnreadablePostError) as error:
             logger.warning("%s webhook not understood: %s", name, error)
             return _text(400, "not understood")
-        except (_TooBig, RequestDataTooBig):
+        except BodyTooLong:
             return _text(413, f"expected at most {MAX_BODY_BYTES} bytes")
         except (ConfigurationError, NotSupported) as error:
             logger.warning("%s webhook can't be answered: %s", name, error)
@@ -207,16 +201,18 @@ def _placed_session(provider: Provider, webhook: Request) -> UUID | None:
 
 def read_webhook(request: HttpRequest) -> Request:
     """The request as its provider signed it."""
-    body = request.read(MAX_BODY_BYTES + 1)
-    if len(body) > MAX_BODY_BYTES:
-        raise _TooBig
+    body = read_body(request, MAX_BODY_BYTES)
     scope = getattr(request, "scope", {})
     query = scope.get("query_string")
-    if query is None:
+    if not isinstance(query, bytes):
         query = request.META.get("QUERY_STRING", "").encode("latin-1")
     headers = {name.lower(): value for name, value in request.headers.items()}
     return provider_request(
-        request.method or "GET", raw_path(scope, request.path), query, headers, body
+        request.method or "GET",
+        raw_path(scope, request.path, script_prefix()),
+        query,
+        headers,
+        body,
     )
 
 

@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from voicews.exceptions import ConfigurationError, NotAllowed
 from voicews.serializers.genesys import GenesysSerializer
@@ -95,8 +96,9 @@ class Genesys(Provider):
             url.partition("://")[2].partition("/")[0]
             for url in with_and_without_port(self.public_url)
         ]
+        public_path = urlsplit(self.public_url).path
         contents = [
-            _signed_content(request, authority, components, signed_parameters)
+            _signed_content(request, authority, public_path, components, signed_parameters)
             for authority in authorities
         ]
         matches = [same(signature, self._sign(content)) for content in contents]
@@ -171,12 +173,16 @@ def _read_signature(
 
 
 def _signed_content(
-    request: Request, authority: str, components: list[str], signed_parameters: str
+    request: Request,
+    authority: str,
+    public_path: str,
+    components: list[str],
+    signed_parameters: str,
 ) -> str:
     lines = []
     for component in components:
         if component == "@request-target":
-            value = request.url("")
+            value = request.url(public_path)
         elif component == "@authority":
             value = authority.lower()
         elif component.startswith("@"):

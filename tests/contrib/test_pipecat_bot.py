@@ -1,7 +1,7 @@
 """A Pipecat pipeline between our processors, without a socket."""
 
 # Pipecat lives in an environment of its own, so its classes have no types here.
-# mypy: allow-subclassing-any, disable-error-code=import-untyped
+# mypy: allow-subclassing-any, allow-untyped-decorators, disable-error-code=import-untyped
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameProcessor as PipecatProcessor
 
 from voicews import frames as ours
+from voicews.close_codes import CloseCode
 from voicews.contrib.pipecat import PipecatBot, VoicewsTransport, bot
 from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask
 
@@ -129,6 +130,52 @@ async def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
+
+
+async def test_a_phone_caller_who_hangs_up_has_left() -> None:
+    # Providers say so in a message, and the end of the call comes before that of the socket.
+    heard: list[str] = []
+
+    class Leaving(Recording):
+        async def run(self, transport: VoicewsTransport) -> None:
+            @transport.event_handler("on_client_disconnected")
+            async def on_client_disconnected(_transport: Any, websocket: Any) -> None:
+                heard.append(websocket)
+                await self.worker.cancel()
+
+            await super().run(transport)
+
+    pipecat_bot = Leaving()
+    call = Call(pipecat_bot)
+    call.connect()
+    await until(lambda: hasattr(pipecat_bot, "before"))
+    await until(lambda: "StartFrame" in pipecat_bot.after.kinds())
+    request = ours.EndRequestFrame("the caller has left", CloseCode.GOING_AWAY, at_once=True)
+    call.ends.source.push_frame(request, ours.Direction.UPSTREAM)
+    await call.task.wait()
+    assert heard == ["a socket"]
+
+
+async def test_a_call_that_the_bot_ends_is_not_left_by_its_client() -> None:
+    heard: list[str] = []
+
+    class Ending(Recording):
+        async def run(self, transport: VoicewsTransport) -> None:
+            transport.add_event_handler(
+                "on_client_disconnected", lambda *_: heard.append("disconnected")
+            )
+            await super().run(transport)
+
+    pipecat_bot = Ending()
+    call = Call(pipecat_bot)
+    call.connect()
+    await until(lambda: hasattr(pipecat_bot, "before"))
+    await until(lambda: "StartFrame" in pipecat_bot.after.kinds())
+    for at_once in (False, True):
+        request = ours.EndRequestFrame("that is all", CloseCode.NORMAL, at_once=at_once)
+        call.ends.source.push_frame(request, ours.Direction.UPSTREAM)
+    await call.task.wait()
+    assert heard == []
 
 
 async def recording(**attributes: Any) -> tuple[Recording, Call]:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Ends of a call that are the client's.
+CLIENT_HAS_LEFT = frozenset([CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.ABNORMAL])
 #: How long `run` may take to end after the call has been cut off, and again after it was cancelled.
 STOP_TIMEOUT_SECS = 5.0
 
@@ -165,27 +167,31 @@ class PipecatBot(Bot):
             self.push_frame(frame)
         else:
             self._end_frame = frame
-            self._stop(frame.reason, transport, at_once=False)
+            self._stop(frame, transport)
 
     def _cancel(self, frame: CancelFrame, transport: VoicewsTransport) -> None:
         self._end_reason = frame.reason
         self._over = True
         self.push_frame(frame)
         if not self._has_run:
-            self._stop(frame.reason, transport, at_once=True)
+            self._stop(frame, transport)
 
-    def _stop(self, reason: str, transport: VoicewsTransport, *, at_once: bool) -> None:
+    def _stop(self, frame: EndFrame | CancelFrame, transport: VoicewsTransport) -> None:
         previous, self._stop_task = self._stop_task, None
         if previous is not None:
             previous.cancel()
-        self._stop_task = asyncio.get_running_loop().create_task(
-            self._stop_run(reason, transport, at_once=at_once)
-        )
+        self._stop_task = asyncio.get_running_loop().create_task(self._stop_run(frame, transport))
 
-    async def _stop_run(self, reason: str, transport: VoicewsTransport, *, at_once: bool) -> None:
+    async def _stop_run(self, frame: EndFrame | CancelFrame, transport: VoicewsTransport) -> None:
         run = self._run_task
         assert run is not None
-        is_ending = await transport.end(reason, at_once=at_once, mark_migrating=self._is_migrating)
+        if frame.close_code in CLIENT_HAS_LEFT:
+            # A provider tells so before its socket is gone.
+            transport.client_left()
+        at_once = isinstance(frame, CancelFrame)
+        is_ending = await transport.end(
+            frame.reason, at_once=at_once, mark_migrating=self._is_migrating
+        )
         if is_ending and not at_once:
             return  # our task has a time limit of its own for that, and cancels
         if is_ending:

@@ -373,6 +373,19 @@ class PhoneNumber(models.Model):
         return f"{self.number} {self.provider}".strip()
 
 
+class UsedNonce(models.Model):
+    """The nonce of a signed request: a second one with it is refused, in every process."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.digest
+
+
 class Dashboard(VoiceSession):
     """No rows of its own: the admin lists models, and its dashboard is listed as this one.
 

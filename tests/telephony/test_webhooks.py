@@ -13,9 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.conftest import Serve
 from tests.server_processes import Server
 from tests.telephony.conftest import Rows
-from tests.telephony.phones import PHONES, Phone, TelnyxPhone, ask, stream_url
+from tests.telephony.phones import (
+    PHONES,
+    GenesysPhone,
+    Phone,
+    TelnyxPhone,
+    ask,
+    environment,
+    stream_url,
+)
 from tests.telephony.provider_api import ProviderApi
 
 Make = Callable[[str], Phone]
@@ -277,3 +286,20 @@ def test_telnyx_events_are_noted_once(phone: Make, rows: Rows, provider_api: Pro
     for event in ("call.answered", "streaming.started", "call.answered", "streaming.started"):
         assert call.control("/voice/telnyx/status/", event)[0] == 200
     assert rows.events(call.call_id, "call") == ["in-progress", "streaming.started"]
+
+
+def test_an_upgrade_of_genesys_opens_one_socket_in_all_processes(
+    serve: Serve, provider_api: ProviderApi
+) -> None:
+    known = environment(provider_api.url)
+    first = serve("uvicorn", environment=known)
+    second = serve("uvicorn", environment={**known, "DATABASE_URL": f"sqlite:///{first.database}"})
+    phones = [GenesysPhone(server) for server in (first, second, first)]
+    url = phones[0].ring()
+    headers = phones[0].upgrade_headers("/ws/voice/genesys/")
+    phones[0].open(url, headers)
+    for phone in phones[1:]:
+        with pytest.raises(InvalidStatus, match="403"):
+            phone.open(url, headers)
+    # It is the nonce that was used, not the process that refuses.
+    phones[1].open(url)

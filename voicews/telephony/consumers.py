@@ -127,6 +127,8 @@ class PhoneConsumer(VoiceConsumer):
             headers,
         )
         provider.verify_upgrade(upgrade)
+        if nonce := provider.upgrade_nonce(upgrade):
+            await session_database.run(partial(store.use_nonce, provider.name, nonce))
         if not provider.sends_webhooks:
             return
         token = arguments.get("token", "")

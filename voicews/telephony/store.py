@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from django.utils import timezone
 
 from voicews.conf import settings
 from voicews.exceptions import NotAllowed
-from voicews.models import PhoneNumber, SessionEvent, VoiceSession
+from voicews.models import PhoneNumber, SessionEvent, UsedNonce, VoiceSession
 from voicews.sessions.store import atomic, database
 from voicews.telephony import CallEvent, CallStatus, EventKind
 from voicews.telephony.providers.base import bare_number
@@ -28,6 +30,8 @@ _RANKS: Final = {
     CallStatus.RINGING: 1,
     CallStatus.IN_PROGRESS: 2,
 }
+#: Longer than any signature is taken, clocks that differ included.
+NONCE_LIFETIME: Final = timedelta(minutes=10)
 FINAL_STATUSES: Final = [status.value for status in CallStatus if status.is_final]
 _FINAL_RANK: Final = 3
 
@@ -185,6 +189,19 @@ def _rank(status: str) -> int:
         return _RANKS.get(CallStatus(status), _FINAL_RANK)
     except ValueError:  # none yet
         return -1
+
+
+def use_nonce(provider: str, nonce: str) -> None:
+    """Note that a signed request has come; raises `NotAllowed` if it has before, to any process."""
+    rows = UsedNonce.objects.using(database())
+    now = timezone.now()
+    digest = hashlib.sha256(f"{provider}:{nonce}".encode("utf-8", "surrogatepass")).hexdigest()
+    rows.filter(expires_at__lt=now).delete()
+    try:
+        with atomic():
+            rows.create(digest=digest, expires_at=now + NONCE_LIFETIME)
+    except IntegrityError:
+        raise NotAllowed("replayed: the nonce was used before") from None
 
 
 # --- hanging up -----------------------------------------------------------------------------------

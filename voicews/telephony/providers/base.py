@@ -333,6 +333,13 @@ class Provider(ABC):
         Where the provider doesn't sign its upgrades, the token has to do.
         """
 
+    def upgrade_nonce(self, request: Request) -> str:
+        """What no two upgrades may have in common, of one that `verify_upgrade` has let pass.
+
+        Empty where a token of ours is in the URL, which is good for one call.
+        """
+        return ""
+
     # --- webhooks -------------------------------------------------------------------------------
 
     def callback_url(self, url: str) -> str:

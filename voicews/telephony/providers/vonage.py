@@ -101,8 +101,11 @@ class Vonage(Provider):
         if scheme.lower() != "bearer":
             raise NotAllowed("a Bearer token is missing")
         claims = read_hs256(token.strip(), self.signature_secret)
-        issued = claims.get("iat")
-        if not isinstance(issued, int | float) or abs(self.clock() - issued) > MAX_AGE_SECS:
+        issued, now = claims.get("iat"), self.clock()
+        # Compared, not subtracted: JSON has integers beyond every float, and NaN, which is nowhere.
+        if not isinstance(issued, int | float) or not (
+            now - MAX_AGE_SECS <= issued <= now + MAX_AGE_SECS
+        ):
             raise NotAllowed(f"signed more than {MAX_AGE_SECS} s ago, or in the future")
         if claims.get("iss") != "Vonage":
             raise NotAllowed("the token isn't issued by Vonage")

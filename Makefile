@@ -7,7 +7,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test system-packages interop demo check test test-newest lint format bench messages clean
+.PHONY: help setup setup-test system-packages interop demo check test test-newest lint format docs bench messages clean
 
 help:
 	@echo "make setup       create .venv with everything that development needs"
@@ -16,6 +16,7 @@ help:
 	@echo "make test        lint, JavaScript tests, Python tests (installs what they need)"
 	@echo "make lint        ruff, mypy, and the JavaScript linter and type checker"
 	@echo "make format      let ruff rewrite the Python files"
+	@echo "make docs        build the documentation into build/docs; warnings are errors"
 	@echo "make bench       measure what a call costs"
 	@echo "make messages    regenerate the protobuf module from its .proto file"
 	@echo "make clean       remove everything that these targets made"
@@ -64,11 +65,11 @@ demo: setup
 
 # Most tests wait for something, so more of them run than there are processors. A file stays in one process, as
 # its tests share servers and browsers. xdist's own order would leave the files with few, long tests to the end.
-check: setup lint
+check: setup lint docs
 	npm test
 	$(BIN)/python -m pytest -n auto -m 'not program and not alone'
 
-test: setup-test lint test-newest
+test: setup-test lint docs test-newest
 	npm test
 	$(BIN)/python -m pytest -m 'not alone' -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
@@ -102,6 +103,9 @@ lint: setup node_modules/.package-lock.json
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
 
 bench: setup interop
 	$(BIN)/python -m tests.benchmarks

@@ -1,4 +1,4 @@
-"""The README's fifteen lines, in a project as ``startproject`` makes it."""
+"""The README's fifteen lines, in a project as ``startproject`` makes it; what its tables name."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def snippets() -> dict[str, str]:
     return dict(found)
 
 
+def test_the_tutorial_has_the_same_lines() -> None:
+    tutorial = (ROOT / "docs/tutorial/own-project.md").read_text()
+    for code in snippets().values():
+        assert code in tutorial
+
+
 def test_there_are_fifteen_lines() -> None:
     lines = [line for code in snippets().values() for line in code.splitlines() if line.strip()]
     assert set(snippets()) == {"bots.py", "settings.py", "asgi.py", "urls.py"}
@@ -36,13 +42,13 @@ def test_there_are_fifteen_lines() -> None:
 
 
 def test_every_setting_is_in_the_table() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/reference/settings.md").read_text()
     table = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
     assert table == list(VoicewsSettings.__dataclass_fields__)
 
 
 def test_every_option_of_a_provider_is_in_its_row() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/reference/providers.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z]+)` \| ([^|]*) \|", text, re.MULTILINE))
     for name, provider in PROVIDERS.items():
         required, _, others = rows[name].partition(";")

@@ -1,4 +1,4 @@
-"""The README's longer examples run as they are written."""
+"""The examples of the documentation run as they are written."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
+from tests.documentation import python_blocks
 from tests.server_processes import ROOT, free_port, server_environment
 from voicews.bridge import Bridge
 
@@ -24,10 +25,8 @@ TIMEOUT_SECS = 40.0
 
 def example(name: str, port: int | None = None) -> str:
     """The code block that begins with ``# <name>``, at another port where it names one."""
-    text = (ROOT / "README.md").read_text()
-    found = re.search(rf"```python\n# {re.escape(name)}\b.*?\n(.*?)```", text, re.DOTALL)
-    assert found, f"expected an example {name} in the README"
-    return re.sub(r"\b8(765|000)\b", str(port), found[1]) if port else found[1]
+    [code] = [block.code for block in python_blocks() if block.file_name == name]
+    return re.sub(r"\b8(765|000)\b", str(port), code) if port else code
 
 
 @contextmanager

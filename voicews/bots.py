@@ -1,11 +1,13 @@
 """A bot: the application's side of a call, as handlers.
 
-class Greeter(Bot):
-    async def on_start(self):
-        await self.play(read_wav("hello.wav"))
+::
 
-    async def on_utterance(self, utterance):
-        await self.play(utterance)
+    class Greeter(Bot):
+        async def on_start(self):
+            await self.play(read_wav("hello.wav"))
+
+        async def on_utterance(self, utterance):
+            await self.play(utterance)
 """
 
 from __future__ import annotations

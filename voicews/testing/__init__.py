@@ -1,14 +1,16 @@
 """Phone calls without a phone, for a project's own tests.
 
-from voicews.testing import ProviderApi, place_call
+::
 
-async def test_greeting(live_server):
-    async with place_call("twilio", live_server.url) as call:
-        await call.wait_heard(2.0)          # seconds of the bot's audio
-        await call.say(read_wav("yes.wav"))
-        await call.press("1")
-        await call.wait_quiet()
-    assert call.violations == []
+    from voicews.testing import ProviderApi, place_call
+
+    async def test_greeting(live_server):
+        async with place_call("twilio", live_server.url) as call:
+            await call.wait_heard(2.0)          # seconds of the bot's audio
+            await call.say(read_wav("yes.wav"))
+            await call.press("1")
+            await call.wait_quiet()
+        assert call.violations == []
 
 A simulated call does as the provider's documents say: it asks the webhook, signed, reads the
 answer, opens the socket, signed, sends audio in real time and plays what it hears; marks come back

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audio.signals import pcm, samples, tone
+from voicews.audio.g711 import encode_alaw, encode_ulaw
 from voicews.audio.pcm import Pcm
 from voicews.audio.wav import (
+    MAX_HEADER_BYTES,
     WAV_HEADER_BYTES,
     is_wav,
+    parse_wav_header,
     read_wav,
     split_wav,
     wav_header,
@@ -23,6 +26,7 @@ from voicews.audio.wav import (
 from voicews.exceptions import AudioFormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 AUDIO = pcm(tone(440, 0.02, 16000))
@@ -191,15 +195,19 @@ def test_floats_beyond_full_scale_are_clipped_and_no_number_is_silence() -> None
     [
         (b"", "expected a RIFF WAVE header"),
         (b"RIFF", "in 4 bytes"),
-        (b"RF64\0\0\0\0WAVEfmt ", "found 'RF64' 'WAVE'"),
-        (b"RIFF\0\0\0\0AVI LIST", "expected a RIFF WAVE header"),
+        (b"RF64\0\0\0\0WAVEfmt ", "found no fmt"),
+        (b"RIFF\0\0\0\0AVI LIST", "found a RIFF file without WAVE"),
         (b"\x00\x01\x02secret and longer", "found another tag"),
         (riff(), "found no fmt"),
         (riff(fmt(1, 16)), "found only fmt"),
         (riff(chunk(b"data", AUDIO), fmt(1, 16)), "expected the fmt chunk first"),
         (riff(chunk(b"fmt ", bytes(8)), chunk(b"data", AUDIO)), "16 bytes or more, found 8"),
-        (riff(fmt(7, 8), chunk(b"data", AUDIO)), "found format 7 with 8 bits"),
-        (riff(fmt(1, 12), chunk(b"data", AUDIO)), "found format 1 with 12 bits"),
+        (b"fLaC" + bytes(40), "found FLAC"),
+        (riff(fmt(1, 0), chunk(b"data", AUDIO)), "found format 1 with 0 bits"),
+        (riff(fmt(1, 40), chunk(b"data", AUDIO)), "found format 1 with 40 bits"),
+        (riff(fmt(0x11, 4), chunk(b"data", AUDIO)), r"found IMA ADPCM \(format 17\) with 4 bits"),
+        (riff(fmt(0x55, 0), chunk(b"data", AUDIO)), "found MP3"),
+        (riff(fmt(99, 16), chunk(b"data", AUDIO)), "found format 99"),
         (riff(fmt(3, 16), chunk(b"data", AUDIO)), "found format 3 with 16 bits"),
         (riff(fmt(1, 16, 0), chunk(b"data", AUDIO)), "found 0 channel"),
         (riff(fmt(1, 16, 1, 0), chunk(b"data", AUDIO)), "0 Hz"),
@@ -212,11 +220,89 @@ def test_what_is_no_wav_file_is_refused(data: bytes, message: str) -> None:
         split_wav(data)
 
 
-def test_a_frame_size_that_does_not_match_is_refused() -> None:
-    file = bytearray(wrap_wav(AUDIO, 16000))
-    file[32] = 3
-    with pytest.raises(AudioFormatError, match="3-byte frames"):
-        split_wav(bytes(file))
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+@pytest.mark.parametrize(("field", "value"), [(28, 7), (32, 0), (32, 3), (32, 4), (32, 77)])
+def test_byte_rate_and_block_align_are_not_believed(bits: int, field: int, value: int) -> None:
+    values = samples(AUDIO)
+    file = bytearray(riff(fmt(1, bits), chunk(b"data", encoded(1, bits, values))))
+    file[field] = value
+    result = split_wav(bytes(file))
+    assert np.abs(samples(result.audio) - values).max() <= 1 / 128
+
+
+@pytest.mark.parametrize(("tag", "encode"), [(6, encode_alaw), (7, encode_ulaw)])
+@pytest.mark.parametrize("bits", [0, 8, 16])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_g711(tag: int, encode: Callable[[bytes], bytes], bits: int, channels: int) -> None:
+    coded = encode(AUDIO)
+    for file in (
+        riff(fmt(tag, bits, channels, 8000, b"\0\0"), chunk(b"data", coded)),
+        riff(
+            fmt(0xFFFE, 8, channels, 8000, struct.pack("<HHIH", 22, 8, 0, tag) + GUID_TAIL),
+            chunk(b"fact", bytes(4)),
+            chunk(b"data", coded),
+        ),
+    ):
+        result = split_wav(file)
+        assert result[1:] == (8000, channels)
+        assert np.abs(samples(result.audio) - samples(AUDIO)).max() < 0.03
+
+
+def test_bits_that_fill_no_whole_bytes_are_the_high_ones() -> None:
+    values = np.arange(-2048, 2048, 64).astype("<i2") << 4
+    assert split_wav(riff(fmt(1, 12), chunk(b"data", values.tobytes()))).audio == values.tobytes()
+
+
+@pytest.mark.parametrize("container", [b"RF64", b"BW64"])
+@pytest.mark.parametrize(
+    ("ds64_size", "data_size"),
+    [(len(AUDIO), 0xFFFFFFFF), (0, 0xFFFFFFFF), (len(AUDIO), len(AUDIO)), (2**40, 0xFFFFFFFF)],
+)
+def test_64_bit_containers(container: bytes, ds64_size: int, data_size: int) -> None:
+    ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, ds64_size, 0, 0))
+    after = b"" if ds64_size in (0, 2**40) else chunk(b"LIST", b"INFO")
+    file = riff(ds64, fmt(1, 16), chunk(b"data", AUDIO, data_size) + after, size=0xFFFFFFFF)
+    assert split_wav(container + file[4:]) == Pcm(AUDIO, 16000, 1)
+
+
+@pytest.mark.parametrize("name", [b"LIST", b"xyzw", b"fact"])
+@pytest.mark.parametrize("length", [5, 17])
+@pytest.mark.parametrize("audio", [AUDIO, AUDIO[: 0x141 * 2], AUDIO[: 0x61 * 2]])
+def test_an_odd_chunk_without_its_pad_byte(name: bytes, length: int, audio: bytes) -> None:
+    odd = name + struct.pack("<I", length) + b"x" * length
+    for pad in (b"", b"\0"):
+        for before in (True, False):
+            parts = [odd + pad, fmt(1, 16)] if before else [fmt(1, 16), odd + pad]
+            assert split_wav(riff(*parts, chunk(b"data", audio))).audio == audio
+
+
+@pytest.mark.parametrize("riff_size", [0, 36, 100, 0x7FFFFFFF, 0xFFFFFFFF, 36 + len(AUDIO)])
+def test_a_data_size_that_was_never_filled_in(riff_size: int) -> None:
+    file = riff(fmt(1, 16), chunk(b"data", AUDIO, size=0), size=riff_size)
+    assert split_wav(file).audio == AUDIO
+
+
+@pytest.mark.parametrize("length", [0, 3, 11])
+def test_a_header_that_is_not_there_yet(length: int) -> None:
+    file = wrap_wav(AUDIO, 16000)
+    assert parse_wav_header(file[:length], is_whole=False) is None
+
+
+@given(cut=st.integers(0, 200), with_list=st.booleans())
+def test_a_header_in_pieces(cut: int, with_list: bool) -> None:
+    extra = chunk(b"LIST", b"INFOISFT\x05\0\0\0Lavf\0") if with_list else b""
+    file = riff(fmt(1, 16), extra, chunk(b"data", AUDIO))
+    header = parse_wav_header(file[:cut], is_whole=False)
+    start = file.index(b"data") + 8
+    assert (header is None) == (cut < start)
+    if header is not None:
+        assert (header.start, header.size, header.sample_rate) == (start, len(AUDIO), 16000)
+
+
+def test_endless_chunks_before_the_audio_are_refused() -> None:
+    junk = riff(fmt(1, 16), chunk(b"JUNK", bytes(MAX_HEADER_BYTES)))
+    with pytest.raises(AudioFormatError, match="only fmt"):
+        parse_wav_header(junk, is_whole=False)
 
 
 def test_is_wav() -> None:

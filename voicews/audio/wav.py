@@ -1,8 +1,9 @@
 """WAV files and the WAV headers that some peers put before each chunk of PCM.
 
 Reads what recorders, telephony providers and streaming TTS services write; writes plain 16-bit
-PCM. Format: Multimedia Programming Interface and Data Specifications 1.0 (RIFF WAVE), and
-Multiple Channel Audio Data and WAVE Files for WAVE_FORMAT_EXTENSIBLE.
+PCM. Format: Multimedia Programming Interface and Data Specifications 1.0 (RIFF WAVE), Multiple
+Channel Audio Data and WAVE Files for WAVE_FORMAT_EXTENSIBLE, EBU Tech 3306 and ITU-R BS.2088 for
+RF64 and BW64.
 """
 
 from __future__ import annotations
@@ -13,40 +14,85 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from voicews.audio.formats import audio_format
+from voicews.audio.g711 import decode_alaw, decode_ulaw
 from voicews.audio.pcm import BYTES_PER_SAMPLE, INT16, Pcm, check_whole_frames
 from voicews.exceptions import AudioFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from os import PathLike
 
     from numpy.typing import NDArray
 
 WAV_HEADER_BYTES: Final = 44
 """Size of what `wav_header` returns."""
+MAX_HEADER_BYTES: Final = 1024 * 1024
+"""Of the chunks before the audio; what has more of them is no stream of audio."""
 
 _HEADER: Final = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _CHUNK: Final = struct.Struct("<4sI")
 _FORMAT: Final = struct.Struct("<HHIIHH")
 _FORMAT_PCM: Final = 1
 _FORMAT_FLOAT: Final = 3
+_FORMAT_ALAW: Final = 6
+_FORMAT_ULAW: Final = 7
 _FORMAT_EXTENSIBLE: Final = 0xFFFE
 _EXTENSIBLE_TAG_OFFSET: Final = 24
 _EXTENSIBLE_GUID_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")
+_DS64_DATA_SIZE_OFFSET: Final = 8
 _UNKNOWN_SIZE: Final = 0xFFFFFFFF
 _MAX_AUDIO_BYTES: Final = _UNKNOWN_SIZE - WAV_HEADER_BYTES
 _RIFF_HEADER_BYTES: Final = 12
+_CONTAINERS: Final = (b"RIFF", b"RF64", b"BW64")
+_CHUNK_NAMES: Final = (
+    b"fmt ",
+    b"data",
+    b"fact",
+    b"LIST",
+    b"JUNK",
+    b"bext",
+    b"PEAK",
+    b"cue ",
+    b"id3 ",
+)
+#: What else stands in WAV files, to name it (Multimedia Registered Codecs, RFC 2361).
+_OTHER_FORMATS: Final = {
+    0x02: "Microsoft ADPCM",
+    0x11: "IMA ADPCM",
+    0x31: "GSM 6.10",
+    0x50: "MPEG audio",
+    0x55: "MP3",
+    0x64: "G.726",
+    0x65: "G.722",
+    0xFF: "AAC",
+    0x1610: "AAC",
+}
 
 
 class _Format(NamedTuple):
     tag: int
     num_channels: int
     sample_rate: int
-    bits: int
+    sample_bytes: int
 
     @property
     def frame_bytes(self) -> int:
-        return self.num_channels * self.bits // 8
+        return self.num_channels * self.sample_bytes
+
+
+class WavHeader(NamedTuple):
+    """What stands before the audio of a WAV file."""
+
+    sample_rate: int
+    num_channels: int
+    #: Bytes of one sample of all channels, as the file has them.
+    frame_bytes: int
+    #: Where the audio begins, and how many bytes of it there are; None: up to the end.
+    start: int
+    size: int | None
+    #: Turns whole frames of the file into PCM16LE.
+    convert: Callable[[bytes], bytes]
 
 
 def wav_header(num_bytes: int, sample_rate: int, num_channels: int = 1) -> bytes:
@@ -88,7 +134,7 @@ def wrap_wav(pcm: bytes, sample_rate: int, num_channels: int = 1) -> bytes:
 
 def is_wav(data: bytes) -> bool:
     """Whether `data` begins as a WAV file does; looks at its first 12 bytes only."""
-    return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
+    return data[:4] in _CONTAINERS and data[8:12] == b"WAVE"
 
 
 def read_wav(source: bytes | str | PathLike[str]) -> Pcm:
@@ -99,46 +145,92 @@ def read_wav(source: bytes | str | PathLike[str]) -> Pcm:
 def split_wav(data: bytes) -> Pcm:
     """Take a WAV file apart, as 16-bit PCM whatever it holds.
 
-    Takes integer PCM of 8, 16, 24 and 32 bits (surplus low bits are cut off) and float PCM of 32
-    and 64 bits (clipped), plain or WAVE_FORMAT_EXTENSIBLE, with any other chunks around. A size
-    that a streaming writer didn't know (0xFFFFFFFF, or 0 at the end of the header) or that is
-    beyond the end means "up to the end"; an incomplete last sample is dropped. Raises
-    `AudioFormatError` for anything else.
+    Takes integer PCM of up to 32 bits (surplus low bits are cut off), float PCM of 32 and 64 bits
+    (clipped), mu-law and A-law, plain or WAVE_FORMAT_EXTENSIBLE, in RIFF, RF64 and BW64, with any
+    other chunks around. A size that a streaming writer didn't know or that is beyond the end means
+    "up to the end"; an incomplete last sample is dropped. The block align and the byte rate are
+    not believed: they follow from the rest. Raises `AudioFormatError` for anything else.
     """
+    header = parse_wav_header(data, is_whole=True)
+    assert header is not None
+    end = len(data) if header.size is None else min(len(data), header.start + header.size)
+    end -= (end - header.start) % header.frame_bytes
+    return Pcm(header.convert(data[header.start : end]), header.sample_rate, header.num_channels)
+
+
+def parse_wav_header(data: bytes, *, is_whole: bool) -> WavHeader | None:
+    """Read what stands before the audio; None if more data is needed, which may still come.
+
+    `is_whole` says that `data` is the whole file: then a size of 0 is told from one that was never
+    filled in by what comes after it; else a size of 0 means "up to the end". Raises
+    `AudioFormatError` for what is no WAV file, or one that can't be read.
+    """
+    if len(data) < _RIFF_HEADER_BYTES and not is_whole:
+        return None
     if not is_wav(data):
         raise AudioFormatError(
-            f"WAV: expected a RIFF WAVE header, found {_printable(data[:4])} "
-            f"{_printable(data[8:12])} in {len(data)} bytes"
+            f"WAV: expected a RIFF WAVE header, found {_described(data)} in {len(data)} bytes"
         )
     format_: _Format | None = None
-    for name, start, end in _chunks(data):
-        if name == b"fmt ":
-            format_ = _parse_format(data[start:end])
-        elif name == b"data":
+    data_size: int | None = None
+    position = _RIFF_HEADER_BYTES
+    while position + _CHUNK.size <= len(data):
+        name, size = _CHUNK.unpack_from(data, position)
+        start = position + _CHUNK.size
+        if name == b"data":
             if format_ is None:
                 raise AudioFormatError("WAV: expected the fmt chunk first, found the data chunk")
-            audio = data[start : end - (end - start) % format_.frame_bytes]
-            convert = _CONVERTERS[format_.tag, format_.bits]
-            return Pcm(convert(audio), format_.sample_rate, format_.num_channels)
+            if size == _UNKNOWN_SIZE:
+                size = data_size
+            elif size == 0 and not (is_whole and _is_empty(data, start)):
+                size = None
+            return WavHeader(
+                format_.sample_rate,
+                format_.num_channels,
+                format_.frame_bytes,
+                start,
+                size,
+                _CONVERTERS[format_.tag, format_.sample_bytes],
+            )
+        end = start + size
+        if name in (b"fmt ", b"ds64") and (end <= len(data) or is_whole):
+            if name == b"fmt ":
+                format_ = _parse_format(data[start:end])
+            elif size >= _DS64_DATA_SIZE_OFFSET + 8:
+                offset = start + _DS64_DATA_SIZE_OFFSET
+                data_size = int.from_bytes(data[offset : offset + 8], "little") or None
+        if size % 2:
+            if end + 1 + _CHUNK.size > len(data) and not is_whole:
+                break
+            end += _has_pad_byte(data, end)
+        position = end
+    if not is_whole and len(data) <= MAX_HEADER_BYTES:
+        return None
     raise AudioFormatError(
         f"WAV: expected a fmt and a data chunk, found {'only fmt' if format_ else 'no fmt'}"
     )
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk."""
-    riff_size = int.from_bytes(data[4:8], "little")
-    position = _RIFF_HEADER_BYTES
-    while position + _CHUNK.size <= len(data):
-        name, size = _CHUNK.unpack_from(data, position)
-        start = position + _CHUNK.size
-        # An empty data chunk is the truth in a file whose RIFF size covers what comes after it,
-        # and a size that was never filled in where the RIFF size is unknown or ends here as well.
-        unfinished = riff_size in (0, _UNKNOWN_SIZE) or 8 + riff_size <= start
-        if name == b"data" and size == 0 and unfinished:
-            size = _UNKNOWN_SIZE
-        yield name, start, min(start + size, len(data))
-        position = start + size + size % 2
+def _is_empty(data: bytes, start: int) -> bool:
+    """Whether a data chunk of size 0 is the truth: the file is whole, and other chunks follow.
+
+    It is a size that was never filled in where the RIFF size is unknown or wrong, or where what
+    follows is no chunk.
+    """
+    riff_end = 8 + int.from_bytes(data[4:8], "little")
+    return start < riff_end <= len(data) and _is_chunk_name(data, start)
+
+
+def _has_pad_byte(data: bytes, end: int) -> bool:
+    # Some writers leave it out.
+    if data[end : end + 4] in _CHUNK_NAMES:
+        return False
+    return _is_chunk_name(data, end + 1) or not _is_chunk_name(data, end)
+
+
+def _is_chunk_name(data: bytes, position: int) -> bool:
+    name = data[position : position + 4]
+    return len(name) == 4 and all(0x20 <= byte < 0x7F for byte in name)
 
 
 def _parse_format(chunk: bytes) -> _Format:
@@ -146,24 +238,27 @@ def _parse_format(chunk: bytes) -> _Format:
         raise AudioFormatError(
             f"WAV: expected a fmt chunk of {_FORMAT.size} bytes or more, found {len(chunk)}"
         )
-    tag, num_channels, sample_rate, _, frame_bytes, bits = _FORMAT.unpack_from(chunk)
+    tag, num_channels, sample_rate, _, _, bits = _FORMAT.unpack_from(chunk)
     if tag == _FORMAT_EXTENSIBLE:
         guid = chunk[_EXTENSIBLE_TAG_OFFSET : _EXTENSIBLE_TAG_OFFSET + 16]
         if guid[2:] != _EXTENSIBLE_GUID_TAIL:
             raise AudioFormatError("WAV: expected PCM in the extensible format, found another GUID")
         tag = int.from_bytes(guid[:2], "little")
-    if (tag, bits) not in _CONVERTERS:
+    # G.711 has one byte a sample, and writers that give its bits otherwise. Samples of other sizes
+    # than whole bytes stand in the high bits of whole bytes.
+    sample_bytes = 1 if tag in (_FORMAT_ALAW, _FORMAT_ULAW) else (bits + 7) // 8
+    if (tag, sample_bytes) not in _CONVERTERS or (tag == _FORMAT_FLOAT and bits % 32):
+        name = f"{_OTHER_FORMATS[tag]} (format {tag})" if tag in _OTHER_FORMATS else f"format {tag}"
         raise AudioFormatError(
-            "WAV: expected integer PCM of 8, 16, 24 or 32 bits or float PCM of 32 or 64 bits, "
-            f"found format {tag} with {bits} bits"
+            "WAV: expected integer PCM of up to 32 bits, float PCM of 32 or 64 bits, mu-law or "
+            f"A-law, found {name} with {bits} bits"
         )
-    format_ = _Format(tag, num_channels, sample_rate, bits)
-    if num_channels == 0 or sample_rate == 0 or frame_bytes != format_.frame_bytes:
+    if num_channels == 0 or sample_rate == 0:
         raise AudioFormatError(
-            "WAV: expected 1 or more channels, a rate above 0 Hz and frames of their size, found "
-            f"{num_channels} channel(s) of {bits} bits, {sample_rate} Hz, {frame_bytes}-byte frames"
+            "WAV: expected 1 or more channels and a rate above 0 Hz, found "
+            f"{num_channels} channel(s), {sample_rate} Hz"
         )
-    return format_
+    return _Format(tag, num_channels, sample_rate, sample_bytes)
 
 
 def _from_8_bits(audio: bytes) -> bytes:
@@ -192,16 +287,22 @@ def _from_floats(samples: NDArray[np.float64]) -> bytes:
     return np.rint(whole * 32768.0).clip(-32768.0, 32767.0).astype(INT16).tobytes()
 
 
+#: By format and bytes of a sample.
 _CONVERTERS: Final[dict[tuple[int, int], Callable[[bytes], bytes]]] = {
-    (_FORMAT_PCM, 8): _from_8_bits,
-    (_FORMAT_PCM, 16): bytes,
-    (_FORMAT_PCM, 24): _from_24_bits,
-    (_FORMAT_PCM, 32): _from_32_bits,
-    (_FORMAT_FLOAT, 32): _from_float32,
-    (_FORMAT_FLOAT, 64): _from_float64,
+    (_FORMAT_PCM, 1): _from_8_bits,
+    (_FORMAT_PCM, 2): bytes,
+    (_FORMAT_PCM, 3): _from_24_bits,
+    (_FORMAT_PCM, 4): _from_32_bits,
+    (_FORMAT_FLOAT, 4): _from_float32,
+    (_FORMAT_FLOAT, 8): _from_float64,
+    (_FORMAT_ALAW, 1): decode_alaw,
+    (_FORMAT_ULAW, 1): decode_ulaw,
 }
 
 
-def _printable(tag: bytes) -> str:
-    # Of a stranger's bytes the message shows a tag only, and only where it is one.
-    return repr(tag.decode("ascii")) if tag.isalnum() else "another tag"
+def _described(data: bytes) -> str:
+    # Of a stranger's bytes the message shows what they are, or a tag where it is one.
+    name = audio_format(data)
+    if name is not None:
+        return name
+    return repr(data[:4].decode("ascii")) if data[:4].isalnum() else "another tag"

@@ -20,7 +20,7 @@ from voicews.audio.pcm import BYTES_PER_SAMPLE, INT16, Pcm, check_whole_frames
 from voicews.exceptions import AudioFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
     from numpy.typing import NDArray
@@ -173,42 +173,47 @@ def parse_wav_header(data: bytes, *, is_whole: bool) -> WavHeader | None:
         )
     format_: _Format | None = None
     data_size: int | None = None
-    position = _RIFF_HEADER_BYTES
-    while position + _CHUNK.size <= len(data):
-        name, size = _CHUNK.unpack_from(data, position)
-        start = position + _CHUNK.size
-        if name == b"data":
+    for name, start, size in _chunks(data, is_whole=is_whole):
+        if name == b"fmt ":
+            format_ = _parse_format(data[start : start + size])
+        elif name == b"ds64":
+            offset = start + _DS64_DATA_SIZE_OFFSET
+            data_size = int.from_bytes(data[offset : offset + 8], "little") or None
+        elif name == b"data":
             if format_ is None:
                 raise AudioFormatError("WAV: expected the fmt chunk first, found the data chunk")
+            audio_size: int | None = size
             if size == _UNKNOWN_SIZE:
-                size = data_size
+                audio_size = data_size
             elif size == 0 and not (is_whole and _is_empty(data, start)):
-                size = None
+                audio_size = None
+            convert = _CONVERTERS[format_.tag, format_.sample_bytes]
             return WavHeader(
                 format_.sample_rate,
                 format_.num_channels,
                 format_.frame_bytes,
                 start,
-                size,
-                _CONVERTERS[format_.tag, format_.sample_bytes],
+                audio_size,
+                convert,
             )
-        end = start + size
-        if name in (b"fmt ", b"ds64") and (end <= len(data) or is_whole):
-            if name == b"fmt ":
-                format_ = _parse_format(data[start:end])
-            elif size >= _DS64_DATA_SIZE_OFFSET + 8:
-                offset = start + _DS64_DATA_SIZE_OFFSET
-                data_size = int.from_bytes(data[offset : offset + 8], "little") or None
-        if size % 2:
-            if end + 1 + _CHUNK.size > len(data) and not is_whole:
-                break
-            end += _has_pad_byte(data, end)
-        position = end
     if not is_whole and len(data) <= MAX_HEADER_BYTES:
         return None
     raise AudioFormatError(
         f"WAV: expected a fmt and a data chunk, found {'only fmt' if format_ else 'no fmt'}"
     )
+
+
+def _chunks(data: bytes, *, is_whole: bool) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and size of each chunk, up to the first one that is not there yet."""
+    position = _RIFF_HEADER_BYTES
+    while position + _CHUNK.size <= len(data):
+        name, size = _CHUNK.unpack_from(data, position)
+        start = position + _CHUNK.size
+        position = start + size
+        if name != b"data" and not is_whole and position + _CHUNK.size > len(data):
+            return
+        yield name, start, size
+        position += size % 2 and _has_pad_byte(data, position)
 
 
 def _is_empty(data: bytes, start: int) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes import current_loop, settle, virtual_time
 from voicews.exceptions import ConfigurationError
-from voicews.signals import DELIVERY_TIMEOUT_SECS, EVENTS, EventSource
+from voicews.signals import DELIVERY_TIMEOUT_SECS, EVENTS, EventHandler, EventSource
 
 NAMES = frozenset(["on_client_connected", "on_client_disconnected", "on_websocket_ready"])
 
@@ -254,3 +254,43 @@ async def test_events_sent_right_after_the_end_are_still_heard() -> None:
     sender.source.send("on_client_disconnected", websocket=1)
     await settle()
     assert seen == ["gone"]
+
+
+@virtual_time
+async def test_a_handler_gets_the_first_arguments_that_it_takes() -> None:
+    sender = Sender()
+    seen: list[Any] = []
+
+    class Receiver:
+        async def method(self, transport: object) -> None:
+            seen.append((transport,))
+
+    def two(transport: object, websocket: object, extra: str = "") -> None:
+        seen.append((transport, websocket, extra))
+
+    def keyword_only(transport: object, *, verbose: bool = False) -> None:
+        seen.append((transport, verbose))
+
+    def none() -> None:
+        seen.append(())
+
+    def every(*args: object) -> None:
+        seen.append(args)
+
+    handlers: list[EventHandler] = [
+        Receiver().method,
+        two,
+        keyword_only,
+        none,
+        every,
+        functools.partial(two, 1),
+    ]
+    for handler in handlers:
+        sender.source.connect("on_client_connected", handler)
+    sender.source.send("on_client_connected", websocket="ws")
+    await settle()
+    # Receivers run at the same time.
+    expected = [(sender, "ws", ""), (sender, False), (), (sender, "ws"), (1, sender, "ws")]
+    assert sorted(seen, key=str) == sorted([*expected, (sender,)], key=str)
+    sender.source.disconnect_all()
+    await settle()

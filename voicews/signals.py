@@ -1,8 +1,9 @@
 """What happens in a call, as Django signals.
 
 Each is also an event of the transports: `@transport.event_handler("on_client_connected")`
-connects a handler to the signal of that name for that one transport. Receivers may be plain or
-async functions; one that fails is logged and harms nobody.
+connects a handler to the signal of that name for that one transport; it is offered the arguments
+below in their order, and gets the first ones that it takes. Receivers may be plain or async
+functions; one that fails is logged and harms nobody.
 
 All are sent with `sender=transport` and
 
@@ -47,6 +48,7 @@ from typing import Any
 from django.dispatch import Signal
 
 from voicews.exceptions import ConfigurationError
+from voicews.pipeline.handlers import taking_first_arguments
 
 session_started = Signal()
 session_resumed = Signal()
@@ -104,15 +106,20 @@ class EventSource:
         self._worker: asyncio.Task[None] | None = None
 
     def connect(self, name: str, handler: EventHandler) -> None:
-        """Call `handler(sender, *event arguments)` for each event `name` of this sender."""
+        """Call `handler(sender, *event arguments)` for each event `name` of this sender.
+
+        A handler gets the first arguments that it takes.
+        """
         if name not in self._names:
             known = ", ".join(sorted(self._names))
             raise ConfigurationError(f"expected one of the events {known}, found {name!r}")
 
+        call = taking_first_arguments(handler)
+
         # Async also for a plain handler: Django calls plain receivers in a thread, and a handler
         # is there to do something with the transport, which belongs to the event loop.
         async def receiver(**kwargs: Any) -> None:
-            result = handler(*_arguments(kwargs))
+            result = call(*_arguments(kwargs))
             if inspect.isawaitable(result):
                 await result
 

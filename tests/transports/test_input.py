@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audio.signals import fan_noise, pcm, samples, signal_to_noise, speech, tone
-from tests.fakes import FrameListSerializer, Tap, current_loop, ramp, run, virtual_time
+from tests.fakes import (
+    FrameListSerializer,
+    Tap,
+    current_loop,
+    ramp,
+    run,
+    settle,
+    virtual_time,
+)
 from tests.transports.calls import Call
 from voicews.audio.pcm import mix_channels
 from voicews.audio.vad import EnergyVAD, VADAnalyzer, VADEvent
@@ -179,6 +187,24 @@ class TestAudio:
         await call.hear(ramp(320, 7))
         assert heard(call) == ramp(320, 7)
         assert vad.heard == [ramp(320, 7)]
+        await call.finish()
+
+    @pytest.mark.parametrize("direction", list(Direction))
+    @virtual_time
+    async def test_audio_that_a_processor_brings_is_heard_like_the_client_s(
+        self, direction: Direction
+    ) -> None:
+        vad = OnChunk()
+        call = Call(vad_analyzer=vad).start()
+        frame = InputAudioRawFrame(ramp(320, 7), 16000)
+        if direction is Direction.DOWNSTREAM:
+            call.task.queue_frame(frame)
+        else:
+            call.ask(frame)
+        await settle()
+        assert vad.heard == [ramp(320, 7)]
+        assert heard(call) == ramp(320, 7)
+        assert call.audio() == []
         await call.finish()
 
     @given(st.lists(st.integers(0, 700), max_size=20), st.sampled_from([8000, 16000, 44100]))

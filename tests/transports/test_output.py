@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tests.audio.signals import samples, signal_to_noise
 from tests.fakes import (
+    FakeSocket,
     FrameListSerializer,
+    Tap,
     current_loop,
     ramp,
     run,
@@ -19,6 +21,7 @@ from tests.fakes import (
     virtual_time,
 )
 from tests.transports.calls import RATE, Call
+from voicews.audio.dtmf import dtmf_tone
 from voicews.audio.pcm import mix_channels, scale
 from voicews.audio.wav import split_wav
 from voicews.exceptions import ConfigurationError
@@ -30,19 +33,26 @@ from voicews.frames import (
     EndFrame,
     ErrorFrame,
     Frame,
+    InputDTMFFrame,
+    InputTextFrame,
     InterruptionFrame,
     MarkFrame,
     MarkPlayedFrame,
     OutputAudioRawFrame,
+    OutputDTMFFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     PlaybackPositionFrame,
     TextFrame,
+    TranscriptionFrame,
 )
-from voicews.pipeline import FrameProcessor
+from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask
 from voicews.serializers import PCMSerializer, ProtobufFrameSerializer
-from voicews.transports import WebsocketServerParams
+from voicews.transports import WebsocketServerParams, WebsocketServerTransport
+from voicews.transports.base import TransportState
 from voicews.transports.track import (
+    KEY_PAUSE_MS,
+    KEY_TONE_MS,
     MAX_QUEUED_BYTES,
     PEER_BUFFER_SECS,
     SILENCE_HOLD_SECS,
@@ -1042,3 +1052,45 @@ def test_short_utterances_on_uvloop() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         played, errors = runner.run(scenario())
     assert (played, errors, failures) == (40, [], [])
+
+
+@pytest.mark.parametrize(
+    "frame", [TranscriptionFrame("hi"), InputTextFrame("hi"), InputDTMFFrame("1")]
+)
+@virtual_time
+async def test_what_the_client_did_is_not_sent_back(frame: Frame) -> None:
+    call = Call().start()
+    await call.receive(frame)
+    await settle()
+    assert call.tap.down(type(frame)) == [frame]
+    assert call.after.down(type(frame)) == []
+    assert frame not in call.serializer.received(call.socket)
+    await call.finish()
+
+
+@virtual_time
+async def test_keys_are_tones_where_the_protocol_has_no_message_for_them() -> None:
+    call = Call(serializer=ProtobufFrameSerializer()).start()
+    call.tap.push_frame(OutputDTMFFrame("1#"))
+    await asyncio.sleep(1)
+    tones = dtmf_tone("1", KEY_TONE_MS, RATE)
+    pcm = call.pcm()
+    assert pcm[: len(tones)] == tones
+    assert len(pcm) == 2 * (KEY_TONE_MS + KEY_PAUSE_MS) * RATE // 1000 * 2
+    await call.finish()
+
+
+@pytest.mark.parametrize("how", ["end", "cancel"])
+@virtual_time
+async def test_a_pipeline_without_output_lets_its_client_go(how: str) -> None:
+    transport = WebsocketServerTransport(WebsocketServerParams(audio_in_enabled=True))
+    task = PipelineTask(Pipeline([transport.input(), Tap()]))
+    socket = FakeSocket()
+    task.start()
+    transport.connect(socket)
+    getattr(task, how)("enough", 4002)
+    await task.wait()
+    await transport.wait_closed()
+    assert socket.closed == [(4002, "enough")]
+    assert transport.state is TransportState.CLOSED
+    await asyncio.sleep(1)

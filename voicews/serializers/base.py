@@ -24,8 +24,8 @@ class FrameSerializer(ABC):
     #: Whether it has messages for pictures.
     carries_pictures: bool = False
 
-    #: False: keys can't be pressed by a message (`OutputDTMFFrame`); the transport plays tones.
-    sends_dtmf: bool = True
+    #: True: keys are pressed by a message (`OutputDTMFFrame`); else the transport plays tones.
+    sends_dtmf: bool = False
 
     @abstractmethod
     def serialize(self, frame: Frame) -> str | bytes | None:

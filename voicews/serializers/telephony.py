@@ -66,7 +66,6 @@ class TelephonySerializer(FrameSerializer):
     provider: ClassVar[str]
     #: Whether `serialize` has a message for an `OutputDTMFFrame`. Where it hasn't, keys are
     #: pressed by a request to the provider, or as tones.
-    sends_dtmf = False
     #: Whether the peer answers our goodbye, which is to be waited for before the close.
     answers_goodbye: ClassVar[bool] = False
     #: Whether the goodbye carries `output_variables` for the flow that the call goes on in.

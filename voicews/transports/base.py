@@ -170,6 +170,7 @@ class BaseTransport:
             on_started=self._pipeline_started,
             on_control=self._handle_control,
             on_invalid=self._too_many_invalid_messages,
+            on_ended=self._pipeline_ended,
             send=self._output.send,
             name=input_name,
         )

@@ -15,8 +15,10 @@ from voicews.audio.wav import is_wav, split_wav
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
     CallEndedFrame,
+    CancelFrame,
     ClientConnectedFrame,
     Direction,
+    EndFrame,
     FilterControlFrame,
     Frame,
     ImagePieceFrame,
@@ -70,7 +72,8 @@ class InputTransport(FrameProcessor):
     """The first processor: turns messages into frames, audio into the pipeline's format.
 
     `on_invalid` is called when the peer has sent too many bad messages in a row, `on_control` with
-    frames that concern the transport alone.
+    frames that concern the transport alone, `on_ended` with the frame that ended the call when the
+    pipeline is over.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class InputTransport(FrameProcessor):
         on_control: Callable[[ControlInput], None],
         on_invalid: Callable[[], None],
         send: Send,
+        on_ended: Callable[[EndFrame | CancelFrame], None],
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or "input")
@@ -91,6 +95,8 @@ class InputTransport(FrameProcessor):
         self._on_control = on_control
         self._on_invalid = on_invalid
         self.pictures = PictureInput(params, send, self.push_frame)
+        self._on_ended = on_ended
+        self._end_frame: EndFrame | CancelFrame | None = None
         self._rate = params.audio_in_sample_rate or 16000
         self._channels = params.audio_in_channels
         self._resampler: Resampler | None = None
@@ -126,12 +132,22 @@ class InputTransport(FrameProcessor):
             self.push_frame(frame, direction)
             self._on_started(frame)
             return
+        if type(frame) is InputAudioRawFrame:
+            # From a processor before this one, or from one that got it in another way.
+            converted = self._convert(frame)
+            if converted is not None:
+                self._take_in_turn(converted)
+            return
+        if isinstance(frame, EndFrame | CancelFrame):
+            self._end_frame = frame
         if isinstance(frame, FilterControlFrame) and self._filter is not None:
             self._wait_for(self._filter.control(frame))
             return
         self.push_frame(frame, direction)
 
     async def cleanup(self) -> None:
+        # A pipeline may have no output that would have told when all was played.
+        self._on_ended(self._end_frame or EndFrame())
         self._waiting.clear()
         if self._working is not None:
             self._working.cancel()
@@ -188,7 +204,11 @@ class InputTransport(FrameProcessor):
             return
         if isinstance(frame, ControlInput):
             self._on_control(frame)
-        elif self._working is not None and not isinstance(frame, SystemFrame):
+        else:
+            self._take_in_turn(frame)
+
+    def _take_in_turn(self, frame: Frame) -> None:
+        if self._working is not None and not isinstance(frame, SystemFrame):
             self._wait(frame)
         elif type(frame) is InputAudioRawFrame:
             self._take_audio(frame)

@@ -17,7 +17,7 @@ from voicews.frames import (
     EndFrame,
     FilterControlFrame,
     Frame,
-    InputAudioRawFrame,
+    InputFrame,
     InterruptionFrame,
     MarkFrame,
     MixerControlFrame,
@@ -148,7 +148,8 @@ class OutputTransport(FrameProcessor):
             track = self._track if frame.transport_destination is None else self._track_of(frame)
             if track is not None:
                 track.play(frame)
-        elif kind is InputAudioRawFrame:
+        elif isinstance(frame, InputFrame) and direction is Direction.DOWNSTREAM:
+            # What the user did is for the bot: sent back, it would be the user's once more.
             return
         elif direction is Direction.UPSTREAM:
             self.push_frame(frame, direction)

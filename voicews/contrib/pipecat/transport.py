@@ -30,6 +30,7 @@ from pipecat.transports.base_transport import BaseTransport, TransportParams
 from voicews import frames as ours
 from voicews.audio.resampling import Resampler
 from voicews.contrib.pipecat.conversion import input_to_pipecat
+from voicews.pipeline.handlers import taking_first_arguments
 from voicews.transports.pacing import Pacer
 
 logger = logging.getLogger(__name__)
@@ -261,6 +262,10 @@ class VoicewsTransport(BaseTransport):
             "on_session_timeout",
         ):
             self._register_event_handler(event)
+
+    def add_event_handler(self, event_name: str, handler: Any) -> None:
+        """Call `handler` at an event, with the first of its arguments that it takes."""
+        super().add_event_handler(event_name, taking_first_arguments(handler))
 
     def input(self) -> VoicewsInputTransport:
         """The processor that brings what the client does."""

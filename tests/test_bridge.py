@@ -226,6 +226,29 @@ async def test_the_handshake_is_the_remotes_with_our_session(remote: Remote) -> 
         assert remote.messages() == [hello]
 
 
+async def test_a_remote_that_knows_no_handshake_is_answered_for(remote: Remote) -> None:
+    async with joined(remote) as call:
+        call.bridge.handshake_timeout_secs = 0.05
+        hello = {
+            "label": "rtvi-ai",
+            "type": "client-ready",
+            "id": "7",
+            "data": {"version": "2.0.0"},
+        }
+        call.send(ClientConnectedFrame(), InputTransportMessageFrame(hello))
+        await until(call.caller.messages)
+        (ready,) = call.caller.messages()
+        assert (ready["type"], ready["id"]) == ("bot-ready", "7")
+        assert ready["data"]["voicews"] == {"resume_token": "t"}
+        # Once, and only where the remote says nothing of it.
+        await remote.send_message({"label": "rtvi-ai", "type": "bot-ready", "id": "8", "data": {}})
+        call.send(InputTransportMessageFrame({**hello, "id": "8"}))
+        await remote.send_message({"label": "rtvi-ai", "type": "bot-ready", "id": "8", "data": {}})
+        await until(lambda: len(call.caller.messages()) == 3)
+        await asyncio.sleep(0.1)
+        assert len(call.caller.messages()) == 3
+
+
 async def test_for_a_phone_it_shakes_hands_itself(remote: Remote) -> None:
     async with joined(remote) as call:
         call.send(

@@ -213,7 +213,7 @@ class Bot(FrameProcessor):
         )
 
     def build_pipeline(
-        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
+        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
     ) -> Pipeline:
         """The processors of one call, this bot among them.
 

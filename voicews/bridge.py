@@ -69,6 +69,9 @@ class Bridge(Bot):
 
     #: The remote server's socket: `ws://` or `wss://`.
     uri: ClassVar[str] = ""
+    #: A remote that leaves the client's handshake unanswered for so long (seconds) knows no RTVI:
+    #: the bridge answers in its place.
+    handshake_timeout_secs: ClassVar[float] = 2.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +82,8 @@ class Bridge(Bot):
         self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_FRAMES)
         self._handshake = HandshakeRelay(dict)
         self._client_is_away = False
+        self._unanswered: asyncio.TimerHandle | None = None
+        self._shake_hands_with: dict[str, Any] = {}
 
     # --- what subclasses override ---------------------------------------------------------------
 
@@ -107,7 +112,7 @@ class Bridge(Bot):
     # --- the machinery --------------------------------------------------------------------------
 
     def build_pipeline(
-        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
+        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
     ) -> Pipeline:
         self._handshake = HandshakeRelay(bot_ready_extras)
         return Pipeline([transport.input(), self, transport.output()])
@@ -141,6 +146,8 @@ class Bridge(Bot):
                     OutputAudioRawFrame(frame.audio, frame.sample_rate, frame.num_channels)
                 )
         elif isinstance(frame, InputTransportMessageFrame):
+            if frame.message.get("type") == "bot-ready":
+                self._stop_waiting()
             message = self._handshake.to_client(frame.message)
             self.push_frame(OutputTransportMessageUrgentFrame(message))
         elif isinstance(frame, InputTextFrame):
@@ -152,8 +159,36 @@ class Bridge(Bot):
         answer = self._handshake.answer(message)
         if answer is None:
             self._to_remote(OutputTransportMessageFrame(message))
+            if message.get("type") == "client-ready" and message.get("label") == LABEL:
+                self._stop_waiting()
+                self._shake_hands_with = message
+                self._await_answer()
         else:
             self.push_frame(OutputTransportMessageUrgentFrame(answer))
+
+    def _await_answer(self) -> None:
+        self._unanswered = asyncio.get_running_loop().call_later(
+            self.handshake_timeout_secs, self._answer_in_its_place
+        )
+
+    def _answer_in_its_place(self) -> None:
+        if self._over:
+            return
+        if self._remote_task is None:
+            self._await_answer()  # it has yet to be reached
+            return
+        self._unanswered = None
+        logger.info("call %s: %s answers no client-ready", self.call_id, self.name)
+        message = self._shake_hands_with
+        ready = {"label": LABEL, "type": "bot-ready", "data": {"version": PROTOCOL_VERSION}}
+        if isinstance(message.get("id"), str):
+            ready["id"] = message["id"]
+        self.push_frame(OutputTransportMessageUrgentFrame(self._handshake.to_client(ready)))
+
+    def _stop_waiting(self) -> None:
+        if self._unanswered is not None:
+            self._unanswered.cancel()
+            self._unanswered = None
 
     def _to_remote(self, frame: Frame) -> None:
         if self._remote_task is None:
@@ -182,6 +217,7 @@ class Bridge(Bot):
         elif isinstance(frame, EndFrame | CancelFrame):
             self._end_reason = frame.reason
             self._over = True
+            self._stop_waiting()
             if self._remote_task is not None:
                 self._remote_task.cancel(frame.reason)
 

@@ -209,6 +209,45 @@ async def test_a_port_that_is_taken() -> None:
             await call.transport.listen()
 
 
+async def test_with_an_address_it_listens_when_its_pipeline_starts() -> None:
+    port = free_port()
+    transport = WebsocketServerTransport(WebsocketServerParams(), "127.0.0.1", port, "ears")
+    ready: list[object] = []
+    transport.event_handler("on_websocket_ready")(ready.append)
+    task = PipelineTask(Pipeline([transport.input(), transport.output()]))
+    await asyncio.sleep(0.05)
+    assert is_free(port)
+    task.start()
+    await until(lambda: ready)
+    async with connect(f"ws://127.0.0.1:{port}/"):
+        task.end()
+        await task.wait()
+    await transport.wait_closed()
+    assert is_free(port)
+    assert transport.input().name == "ears"
+
+
+async def test_a_pipeline_that_ends_at_once_leaves_no_port_open() -> None:
+    port = free_port()
+    transport = WebsocketServerTransport(WebsocketServerParams(), port=port)
+    task = PipelineTask(Pipeline([transport.input(), transport.output()]))
+    task.start()
+    task.cancel()
+    await task.wait()
+    await transport.wait_closed()
+    assert is_free(port)
+
+
+async def test_a_pipeline_ends_when_its_port_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        call = Call(port)
+        call.task.start()
+        await call.over()
+    assert call.task.close_code == 1011
+    assert f"cannot listen on 127.0.0.1:{port}" in caplog.text
+
+
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 65536), ("no.such.host.invalid", 0)])
 async def test_an_address_that_can_t_be(host: str, port: int) -> None:
     with pytest.raises(ConfigurationError, match=str(port)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -357,6 +358,37 @@ async def test_a_busy_server_is_asked_again_until_the_policy_gives_up() -> None:
     assert len(call.errors()) == 5
     assert call.names().count("on_reconnecting") == 4
     assert call.task.close_code == 1006
+
+
+@pytest.mark.parametrize("policy", [ReconnectPolicy(first_delay_secs=60, max_delay_secs=60), QUICK])
+async def test_a_pipeline_that_ends_while_nobody_listens_ends(policy: ReconnectPolicy) -> None:
+    call = Call(
+        f"ws://127.0.0.1:{free_port()}/",
+        reconnect=dataclasses.replace(policy, max_failures=None),
+    )
+    call.task.start()
+    call.task.queue_frame(OutputAudioRawFrame(ramp(320), 16000))
+    await until(lambda: "on_reconnecting" in call.names())
+    call.task.end()
+    await call.ended()
+
+
+async def test_a_pipeline_that_ends_is_heard_by_a_server_that_is_slow_to_let_it_in() -> None:
+    heard: list[str | bytes] = []
+
+    async def hear(websocket: ServerConnection) -> None:
+        heard.extend([message async for message in websocket])
+
+    async def slowly(_websocket: ServerConnection, _request: Request) -> None:
+        await asyncio.sleep(0.2)
+
+    async with serving(hear, process_request=slowly) as uri:
+        call = Call(uri, reconnect=QUICK)
+        call.task.start()
+        call.task.queue_frame(OutputAudioRawFrame(ramp(320), 16000))
+        call.task.end()
+        await call.ended()
+        await until(lambda: heard)
 
 
 async def test_a_server_that_accepts_tcp_and_says_nothing() -> None:

@@ -168,6 +168,7 @@ class BaseTransport:
             params,
             serializer,
             on_started=self._pipeline_started,
+            on_ending=self._pipeline_ending,
             on_control=self._handle_control,
             on_invalid=self._too_many_invalid_messages,
             on_ended=self._pipeline_ended,
@@ -281,6 +282,9 @@ class BaseTransport:
     def request_end(self, reason: str, close_code: int, *, at_once: bool = True) -> None:
         """Ask the pipeline's task to end the call."""
         self._input.push_frame(EndRequestFrame(reason, close_code, at_once), Direction.UPSTREAM)
+
+    def _pipeline_ending(self) -> None:
+        """The pipeline is to end when all that was said has been played."""
 
     # --- life cycle -----------------------------------------------------------------------------
 

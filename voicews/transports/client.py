@@ -189,6 +189,9 @@ class WebsocketClientTransport(BaseTransport):
     up when the policy says so, on a close with 1000, 1008, 4000, 4001 or 4002, and on an HTTP 4xx
     that means it.
 
+    A pipeline that ends while nothing is connected waits for the attempt that is under way, if one
+    is, and for no other.
+
     To have a refused connection as an exception, `await transport.open()` before the task starts.
 
     Events: `on_connected`, `on_disconnected` (transport, websocket), `on_connection_failed`
@@ -229,6 +232,7 @@ class WebsocketClientTransport(BaseTransport):
         self._backoff = None if params.reconnect is None else Backoff(params.reconnect)
         self._dialing: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
+        self._ending = asyncio.Event()
         self._client: Connection | None = None
         self._connected_at = 0.0
 
@@ -244,6 +248,9 @@ class WebsocketClientTransport(BaseTransport):
         self._started.set()
         if not self.session.is_connected:
             self._dial_after(None)
+
+    def _pipeline_ending(self) -> None:
+        self._ending.set()
 
     def _closed(self) -> None:
         if self._dialing is not None and self._dialing is not asyncio.current_task():
@@ -281,7 +288,11 @@ class WebsocketClientTransport(BaseTransport):
             return
         lasted = asyncio.get_running_loop().time() - self._connected_at
         delay = None
-        if self._backoff is not None and code not in close_codes.FINAL:
+        if (
+            self._backoff is not None
+            and code not in close_codes.FINAL
+            and not self._ending.is_set()
+        ):
             delay = self._backoff.next_delay(lasted)
         if delay is None:
             self.request_end("the server left", code)
@@ -296,13 +307,15 @@ class WebsocketClientTransport(BaseTransport):
         while True:
             if delay_secs is not None:
                 self._events.send("on_reconnecting", delay_secs=delay_secs)
-                await asyncio.sleep(delay_secs)
+                if await self._ends_within(delay_secs):
+                    self.request_end("could not connect", CloseCode.ABNORMAL)
+                    return
             try:
                 await self.session.connect()
             except ConnectFailed as error:
                 self._events.send("on_connection_failed", error=error)
                 delay_secs = None
-                if self._backoff is not None and not error.permanent:
+                if self._backoff is not None and not error.permanent and not self._ending.is_set():
                     delay_secs = self._backoff.next_delay()
                 if delay_secs is None:
                     logger.warning("call %s: %s", self._input.call_id, error)
@@ -310,3 +323,12 @@ class WebsocketClientTransport(BaseTransport):
                     return
             else:
                 return
+
+    async def _ends_within(self, secs: float) -> bool:
+        """Whether the pipeline is to end before so long has passed."""
+        try:
+            async with asyncio.timeout(secs):
+                await self._ending.wait()
+        except TimeoutError:
+            return False
+        return True

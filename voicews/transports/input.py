@@ -82,6 +82,7 @@ class InputTransport(FrameProcessor):
         serializer: FrameSerializer,
         *,
         on_started: Callable[[StartFrame], None],
+        on_ending: Callable[[], None],
         on_control: Callable[[ControlInput], None],
         on_invalid: Callable[[], None],
         send: Send,
@@ -92,6 +93,7 @@ class InputTransport(FrameProcessor):
         self._params = params
         self._serializer = serializer
         self._on_started = on_started
+        self._on_ending = on_ending
         self._on_control = on_control
         self._on_invalid = on_invalid
         self.pictures = PictureInput(params, send, self.push_frame)
@@ -140,6 +142,8 @@ class InputTransport(FrameProcessor):
             return
         if isinstance(frame, EndFrame | CancelFrame):
             self._end_frame = frame
+        if isinstance(frame, EndFrame):
+            self._on_ending()
         if isinstance(frame, FilterControlFrame) and self._filter is not None:
             self._wait_for(self._filter.control(frame))
             return

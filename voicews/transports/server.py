@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, ClassVar
@@ -15,6 +16,8 @@ from voicews.servers.readiness import when_ready
 from voicews.transports.base import BaseTransport, Connection, TransportState
 from voicews.transports.params import WebsocketServerParams
 from voicews.transports.writer import Socket
+
+logger = logging.getLogger(__name__)
 
 #: Makes the ASGI application of a transport that listens: that is for those who know consumers.
 _build_application: Callable[[WebsocketServerTransport], Any] | None = None
@@ -34,7 +37,8 @@ class WebsocketServerTransport(BaseTransport):
     `session_timeout` seconds from the first client on, or when a client that is there has said
     nothing for `idle_timeout` seconds, the call is ended with 4000.
 
-    By itself it takes the sockets that others accept. Asked to `listen()`, it opens `host`:`port`.
+    With a `host` or a `port` it opens `host`:`port` when its pipeline starts, or before, when it is
+    asked to `listen()`. Otherwise it takes the sockets that others accept.
 
     Events: `on_client_connected`, `on_client_disconnected`, `on_session_timeout`,
     `on_idle_timeout` (transport, websocket), `on_websocket_ready` (transport; once, as soon as
@@ -54,9 +58,8 @@ class WebsocketServerTransport(BaseTransport):
     def __init__(
         self,
         params: WebsocketServerParams,
-        *,
-        host: str = "localhost",
-        port: int = 8765,
+        host: str | None = None,
+        port: int | None = None,
         input_name: str | None = None,
         output_name: str | None = None,
     ) -> None:
@@ -69,9 +72,10 @@ class WebsocketServerTransport(BaseTransport):
             output_name=output_name,
         )
         self.allowed_origins = params.allowed_origins
-        self.host = host
+        self.host = "localhost" if host is None else host
         #: Where it listens, if it does: with 0, the real one is known once the port is open.
-        self.port = port
+        self.port = 8765 if port is None else port
+        self._listens_when_started = host is not None or port is not None
         #: Whether clients can join: the pipeline has started and has not ended.
         self.is_running = False
         self._listener: Listener | None = None
@@ -91,8 +95,13 @@ class WebsocketServerTransport(BaseTransport):
         """
         if self.is_running or self._listener is not None or self.state is TransportState.CLOSED:
             raise InvalidState("expected a transport that has not started, found one that has")
+        await self._open_port()
+
+    async def _open_port(self) -> None:
         if _build_application is None:
-            raise ConfigurationError("expected Django's apps to be ready: django.setup()")
+            raise ConfigurationError(
+                "expected Django's apps to be ready: call voicews.setup() before"
+            )
         listener = Listener(_build_application(self), self.host, self.port)
         await listener.start()
         self._listener = listener
@@ -116,8 +125,24 @@ class WebsocketServerTransport(BaseTransport):
 
     def _pipeline_started(self, frame: StartFrame) -> None:
         self.is_running = True
-        if self._listener is None:
+        if self._listener is not None:
+            self._server_ready()
+        elif self._listens_when_started:
+            opening = asyncio.get_running_loop().create_task(self._listen_or_end())
+            self._closing.add(opening)  # whoever waits for the end waits for this too
+            opening.add_done_callback(self._closing.discard)
+        else:
             when_ready(self._server_ready)
+
+    async def _listen_or_end(self) -> None:
+        try:
+            await self._open_port()
+        except ConfigurationError as error:
+            logger.warning("call %s: %s", self._input.call_id, error)
+            self.request_end(str(error), CloseCode.SERVER_ERROR)
+            return
+        if self.state is TransportState.CLOSED and self._listener is not None:
+            await self._listener.stop()
         else:
             self._server_ready()
 
@@ -177,10 +202,13 @@ class WebsocketServerTransport(BaseTransport):
         for timer in (self._session_timer, self._idle_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
+        self._close_port()
+        super()._closed()
+
+    def _close_port(self) -> None:
         if self._listener is not None:
             task = asyncio.get_running_loop().create_task(
                 self._stop_listening(self._listener, frozenset(self._closing))
             )
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        super()._closed()

@@ -97,7 +97,7 @@ class PipecatBot(Bot):
     # --- the machinery --------------------------------------------------------------------------
 
     def build_pipeline(
-        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]]
+        self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
     ) -> Pipeline:
         self._handshake = HandshakeRelay(bot_ready_extras)
         transport.event_handler("on_client_connected")(self._client_connected)

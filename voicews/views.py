@@ -30,6 +30,7 @@ from voicews.permissions import may_connect, refusal
 from voicews.security.addresses import valid_address
 from voicews.security.origins import any_origin_allowed, origin_allowed, origin_refusal
 from voicews.security.tokens import issue_connect_token
+from voicews.sessions.admission import delete_unjoined_sessions
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.health import health_of, report_of_wsgi
 from voicews.sessions.process import Process, this_process
@@ -166,6 +167,7 @@ class ConnectView(Endpoint):
         if not await may_connect(user, bot, request):
             raise Refused(403, refusal(user))
         await self._check_room(request, user)
+        await delete_unjoined_sessions()
         session = await VoiceSession.objects.acreate(
             bot=bot,
             user=storable_user(user),

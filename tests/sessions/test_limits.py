@@ -237,3 +237,51 @@ async def test_a_killed_process_is_shown_as_lost(cluster: StartCluster, redis: R
 def test_no_such_session() -> None:
     assert store.claim(uuid4(), uuid4(), NOBODY).verdict is Verdict.ENDED
     assert store.whereabouts(uuid4()) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_nobody_joined_goes_when_its_token_is_dead() -> None:
+    """Anybody may ask for a session where a project allows it: their rows do not stay for ever."""
+    long_ago = timezone.now() - timedelta(seconds=100)
+    old, joined, ended = [
+        VoiceSession.objects.create(bot="echo", created_at=long_ago) for _ in range(3)
+    ]
+    fresh = VoiceSession.objects.create(bot="echo")
+    call, new_call = [
+        VoiceSession.objects.create(
+            bot="echo", kind="phone", provider="twilio", call_id=call_id, created_at=at
+        )
+        for call_id, at in (("CA1", long_ago), ("CA2", timezone.now()))
+    ]
+    process = server_process()
+    store.arrive(joined.pk, process, NOBODY, has_client=False, max_per_user=None)
+    store.request_end(ended.pk, 4002, "enough")
+    swept = store.sweep(10, 20, 3600, token_secs=70, phone_token_secs=90)
+    assert [(one.pk, one.end_reason) for one in swept.ended] == [
+        (call.pk, "no stream of the call came")
+    ]
+    left = set(VoiceSession.objects.values_list("pk", flat=True))
+    assert left == {one.pk for one in (joined, ended, fresh, call, new_call)}
+    assert old.pk not in left
+
+
+async def test_they_go_by_themselves(cluster: StartCluster) -> None:
+    here = cluster(TOKEN_MAX_AGE_SECS=0.5, LEASE_SECS=1, RECONNECT_GRACE_SECS=0)
+    node = here.start()
+    unjoined = Session(node)
+    async with Session(node).client(node):
+        left = (
+            "from voicews.models import VoiceSession\n"
+            f"print('left', VoiceSession.objects.filter(pk='{unjoined.id}').count())"
+        )
+        await until(lambda: "left 0" in here.manage("shell", "-c", left))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_they_go_where_nobody_ever_joins(settings: Any, async_client: AsyncClient) -> None:
+    settings.VOICEWS = {**settings.VOICEWS, "TOKEN_MAX_AGE_SECS": 0.1, "LEASE_SECS": 0.1}
+    for _ in range(3):
+        response = await async_client.post(URL, content_type="application/json")
+        assert response.status_code == 200
+        await asyncio.sleep(0.3)
+    assert await VoiceSession.objects.acount() == 1

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 TYPE = "voicews.control"
 SEND_TIMEOUT_SECS = 2.0
-FIRST_BACKOFF_SECS, LONGEST_BACKOFF_SECS = 0.1, 5.0
+FIRST_BACKOFF_SECS, LONGEST_BACKOFF_SECS = 0.1, 1.0
 LOG_INTERVAL_SECS = 1.0
 
 Message = dict[str, Any]
@@ -113,6 +113,10 @@ class ControlChannel:
                     self._opened()
                 self._tried.set()
                 message = await layer.receive(self.name)
+            except (ValueError, TypeError) as error:
+                # Not the layer: what somebody has written to the channel can't be decoded.
+                self._log("a message on the control channel is ignored: %s", type(error).__name__)
+                await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - each layer has its own
                 self._tried.set()
                 self._log("the channel layer is away: %r", error)
@@ -122,18 +126,23 @@ class ControlChannel:
                 backoff_secs = FIRST_BACKOFF_SECS
                 self._received(message)
 
-    def _received(self, message: Message) -> None:
-        if message.get("op") == "answer":
-            answer = self._answers.get(message.get("request", ""))
-            if answer is not None and not answer.done():
-                answer.set_result(message)
-            return
+    def _received(self, message: object) -> None:
+        """Take what has come. Whatever it is, the next one is listened to."""
         try:
-            self._handle(message)
+            if not isinstance(message, dict):
+                raise TypeError(f"expected a dict, found {type(message).__name__}")
+            if message.get("op") == "answer":
+                answer = self._answers.get(message.get("request", ""))
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            else:
+                self._handle(message)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self._log("a message on the control channel is ignored: %r", error)
         except Exception:
             logger.exception("a message of another server process could not be handled")
 
-    def _log(self, text: str, error: Exception) -> None:
+    def _log(self, text: str, error: object) -> None:
         now = monotonic()
         if now - self._logged_at >= LOG_INTERVAL_SECS:
             self._logged_at = now

@@ -186,10 +186,9 @@ async def _relayed(session_id: UUID, channel: str) -> AsyncIterator[PacketQueue]
             port=server.sockets[0].getsockname()[1],
             token=token.hex(),
         )
-        if answer is None:
-            raise NotAllowed(UNREACHABLE)
-        if answer["problem"]:
-            raise NotAllowed(str(answer["problem"]))
+        problem = UNREACHABLE if answer is None else answer.get("problem", UNREACHABLE)
+        if problem:
+            raise NotAllowed(str(problem))
         yield queue
     finally:
         server.close()
@@ -215,29 +214,30 @@ class Relays:
 
     def answer(self, message: Message) -> None:
         """Another process wants to hear a call of this one. Does not wait."""
-        task = asyncio.get_running_loop().create_task(self._relay(message))
+        wanted = UUID(message["session"]), int(message["port"]), bytes.fromhex(message["token"])
+        task = asyncio.get_running_loop().create_task(self._relay(message, *wanted))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _relay(self, message: Message) -> None:
-        live = live_sessions.get(UUID(message["session"]))
+    async def _relay(self, message: Message, session_id: UUID, port: int, token: bytes) -> None:
+        live = live_sessions.get(session_id)
         own_host = socket.gethostname()
         problem, writer = "", None
         if live is None:
             problem = NOT_LIVE
-        elif message["host"] != own_host:
+        elif message.get("host") != own_host:
             problem = OTHER_HOST.format(host=own_host)
         else:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_SECS / 2):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", message["port"])
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 # Containers may share a name and nothing else.
                 problem = UNREACHABLE
         self._process.control.answer(message, problem=problem)
         if live is None or writer is None:
             return
-        writer.write(bytes.fromhex(message["token"]))
+        writer.write(token)
         sending = asyncio.create_task(_send_packets(live, writer))
         # Nothing comes back but the end: whoever listens has gone.
         leaving = asyncio.create_task(reader.read())

@@ -7,7 +7,7 @@ what a page shows live is asked for on the event loop.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -140,7 +140,7 @@ async def _deliver(session_id: UUID, channel: str, data: Any, operator_id: str |
         # A process that serves no sockets: it can ask, but nobody can answer it.
         return "" if await _send(channel, "message", **request) else NO_ANSWER
     answer = await ask_owner(channel, "message", **request)
-    return NO_ANSWER if answer is None else str(answer["problem"])
+    return NO_ANSWER if answer is None else str(answer.get("problem", NO_ANSWER))
 
 
 def _send_message(live: LiveSession, data: Any, operator_id: str | None) -> str:
@@ -183,9 +183,12 @@ async def figures(session_id: UUID) -> LiveFigures | None:
     if where is None or where.owner is None:
         return None
     answer = await ask_owner(where.channel, "figures", session=str(session_id))
-    if answer is None or answer["figures"] is None:
+    found = None if answer is None else answer.get("figures")
+    known = {one.name for one in fields(LiveFigures)}
+    # Another process may run another version.
+    if not isinstance(found, Mapping) or not {"has_client"} <= found.keys() <= known:
         return None
-    return LiveFigures(**answer["figures"])
+    return LiveFigures(**found)
 
 
 async def ask_owner(channel: str, op: str, **data: Any) -> Mapping[str, Any] | None:

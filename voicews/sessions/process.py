@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 STOP_TIMEOUT_SECS = 10.0
 #: Rows of processes that ended so long ago (seconds) are deleted.
 FORGET_SECS = 24 * 3600.0
+#: A phone call whose stream has not come so long (seconds) after its row was made has none: longer
+#: than any token of a stream lasts, and than any phone rings.
+PHONE_UNJOINED_SECS = 1800.0
 LOG_INTERVAL_SECS = 1.0
 #: The longest pause after a heartbeat that failed.
 LONGEST_RETRY_SECS = 0.5
@@ -272,7 +275,14 @@ class Process:
         try:
             held = await records_database.run(partial(store.held_by, self.id))
             swept = await records_database.run(
-                partial(store.sweep, self.lease.secs, self.grace_secs, FORGET_SECS)
+                partial(
+                    store.sweep,
+                    self.lease.secs,
+                    self.grace_secs,
+                    FORGET_SECS,
+                    settings.TOKEN_MAX_AGE_SECS + self.lease.secs,
+                    PHONE_UNJOINED_SECS,
+                )
             )
         except Exception as error:  # noqa: BLE001 - the next one may do better
             self._log("could not sweep: %r", error)

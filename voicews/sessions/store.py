@@ -22,6 +22,9 @@ from voicews.sessions import rules
 from voicews.sessions.rules import Record, Verdict
 
 PROCESS_LOST = "its server process was lost"
+NEVER_JOINED = "no stream of the call came"
+#: So many rows that nobody joined are swept at a time.
+MAX_SWEPT_ROWS = 200
 
 EventKind = SessionEvent.Kind
 ACTIVE, ENDED = VoiceSession.State.ACTIVE, VoiceSession.State.ENDED
@@ -554,8 +557,18 @@ class Swept:
     ended: list[VoiceSession] = field(default_factory=list)
 
 
-def sweep(lease_secs: float, grace_secs: float, forget_secs: float) -> Swept:
+def sweep(
+    lease_secs: float,
+    grace_secs: float,
+    forget_secs: float,
+    token_secs: float | None = None,
+    phone_token_secs: float | None = None,
+) -> Swept:
     """Free what dead processes hold, end what nobody came back to, forget old processes.
+
+    With `token_secs`, a browser's session that nobody joined is deleted when its token is so old
+    that it opens nothing any more; a phone call's, after `phone_token_secs`, is ended: the call
+    happened.
 
     A process counts as dead here some time after its lease: one that was merely cut off from the
     database gets its sessions back, if nobody wanted them meanwhile.
@@ -597,10 +610,46 @@ def sweep(lease_secs: float, grace_secs: float, forget_secs: float) -> Swept:
         with atomic():
             if _end(rows, session.pk, Figures(code, reason)):
                 ended.append(load_session(session.pk))
+    if token_secs is not None:
+        delete_unjoined(token_secs)
+    if phone_token_secs is not None:
+        ended += _end_unjoined(now - timedelta(seconds=phone_token_secs))
     processes.filter(
         lease_until__lt=Now() - timedelta(seconds=forget_secs), sessions__isnull=True
     ).delete()
     return Swept(lost, ended)
+
+
+def _unjoined(kind: VoiceSession.Kind, before: datetime) -> Any:
+    rows = VoiceSession.objects.using(database())
+    return rows.filter(state=VoiceSession.State.CREATED, created_at__lt=before, kind=kind)
+
+
+def delete_unjoined(token_secs: float) -> None:
+    """Delete sessions of browsers that nobody joined while their token was good."""
+    before = timezone.now() - timedelta(seconds=token_secs)
+    # In parts, so that no lock lasts long; the condition again, as one may be joined just now.
+    found = list(
+        _unjoined(VoiceSession.Kind.BROWSER, before)
+        .order_by("created_at")
+        .values_list("pk", flat=True)[:MAX_SWEPT_ROWS]
+    )
+    for pk in found:
+        with atomic():
+            session = _locked(pk)
+            if session is not None and session.state == VoiceSession.State.CREATED:
+                session.delete()
+
+
+def _end_unjoined(before: datetime) -> list[VoiceSession]:
+    ended = []
+    found = _unjoined(VoiceSession.Kind.PHONE, before).order_by("created_at")
+    for pk in list(found.values_list("pk", flat=True)[:MAX_SWEPT_ROWS]):
+        with atomic():
+            rows = _rows(pk).filter(state=VoiceSession.State.CREATED)
+            if _end(rows, pk, Figures(CloseCode.ABNORMAL, NEVER_JOINED)):
+                ended.append(load_session(pk))
+    return ended
 
 
 def _was_lost(session_id: UUID) -> bool:

@@ -297,10 +297,10 @@ class Takeovers:
 
     def answer_challenge(self, message: Message) -> None:
         """Another process asks whether a client is there. Does not wait."""
-        self._spawn(self._answer_challenge(message))
+        self._spawn(self._answer_challenge(message, UUID(message["session"])))
 
-    async def _answer_challenge(self, message: Message) -> None:
-        verdict = await self.challenge(UUID(message["session"]))
+    async def _answer_challenge(self, message: Message, session_id: UUID) -> None:
+        verdict = await self.challenge(session_id)
         self._control.answer(message, verdict=verdict.value)
 
     def released(self, session_id: UUID) -> None:

@@ -266,7 +266,7 @@ def test_what_nobody_joined_goes_when_its_token_is_dead() -> None:
 
 
 async def test_they_go_by_themselves(cluster: StartCluster) -> None:
-    here = cluster(TOKEN_MAX_AGE_SECS=0.5, LEASE_SECS=1, RECONNECT_GRACE_SECS=0)
+    here = cluster(TOKEN_MAX_AGE_SECS=4, LEASE_SECS=1, RECONNECT_GRACE_SECS=0)
     node = here.start()
     unjoined = Session(node)
     async with Session(node).client(node):

@@ -12,6 +12,7 @@ from voicews.frames import (
     DataFrame,
     EndFrame,
     Frame,
+    ImageRawFrame,
     InputAudioRawFrame,
     InputFrame,
     InterruptionFrame,
@@ -23,7 +24,7 @@ KINDS = (SystemFrame, ControlFrame, InputFrame, DataFrame)
 CONCRETE = [
     frame
     for _, frame in inspect.getmembers(frames, inspect.isclass)
-    if issubclass(frame, Frame) and frame not in (Frame, AudioRawFrame, *KINDS)
+    if issubclass(frame, Frame) and frame not in (Frame, AudioRawFrame, ImageRawFrame, *KINDS)
 ]
 
 

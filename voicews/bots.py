@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
+from voicews.audio.turns import TurnAnalyzer
 from voicews.audio.utterance import UtteranceBuffer
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import is_wav, split_wav
@@ -197,8 +198,18 @@ class Bot(FrameProcessor):
         """The voice activity detection of one call: energy based if there is an `on_utterance`."""
         return EnergyVAD() if self._utterance is not None else None
 
+    def turn_analyzer(self) -> TurnAnalyzer | None:
+        """What tells the end of the user's turn from a pause in it, and an answer from a nod.
+
+        None: every pause of the voice activity detection ends a turn, all voice is an answer.
+        """
+        return None
+
     def transport_params(self) -> ChannelsWebsocketParams:
         """The transport's parameters for one call."""
+        turn_analyzer = self.turn_analyzer()
+        if self._utterance is not None and turn_analyzer is not None:
+            self._utterance.lookback_secs = turn_analyzer.params.min_interruption_secs
         return ChannelsWebsocketParams(
             audio_in_enabled=True,
             audio_in_sample_rate=self.audio_in_sample_rate,
@@ -210,6 +221,7 @@ class Bot(FrameProcessor):
             video_in_enabled=self.video_in_enabled or _overrides(self, "on_image"),
             video_out_enabled=self.video_out_enabled,
             vad_analyzer=self.vad_analyzer(),
+            turn_analyzer=turn_analyzer,
         )
 
     def build_pipeline(
@@ -523,7 +535,7 @@ class Bot(FrameProcessor):
 
     def _on_user_started(self, frame: UserStartedSpeakingFrame) -> bool:
         if self._utterance is not None:
-            self._utterance.start()
+            self._utterance.start(frame.detected_secs - frame.edge_secs)
         return True
 
     def _on_user_stopped(self, frame: UserStoppedSpeakingFrame) -> bool:

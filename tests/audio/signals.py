@@ -80,6 +80,47 @@ def speech(
     return at_level(voice * envelope, dbfs)
 
 
+_VOWELS = ((700, 1200, 2500), (300, 2300, 3000), (300, 870, 2250), (500, 1900, 2500))
+
+#: How the pitch of the last 0.4 s of `talk` moves, in semitones from its middle.
+ENDINGS = {"falls": (0.0, -6.0), "rises": (0.0, 9.0), "stays": (2.0, 2.0), "is held": (1.0, 1.0)}
+
+
+def talk(
+    secs: float, rate: int, dbfs: float = -20.0, ending: str = "falls", seed: int = 1
+) -> NDArray[np.float64]:
+    """Vowels and hisses that a model takes for speech; the pitch declines, and has an ending."""
+    rng = np.random.default_rng(seed)
+    count = round(secs * rate)
+    t = np.arange(count) / rate
+    semitones = 2.0 * np.sin(2 * np.pi * 0.9 * t + seed) - 2.0 * t / secs
+    start, end = ENDINGS[ending]
+    last = t > secs - 0.4
+    semitones[last] = start + (end - start) * (t[last] - (secs - 0.4)) / 0.4
+    angle = 2 * np.pi * np.cumsum(120.0 * 2.0 ** (semitones / 12)) / rate
+    sound, envelope = np.zeros(count), np.zeros(count)
+    at = 0
+    while at < count:
+        size = round(rng.uniform(0.12, 0.25) * rate)
+        if ending == "is held" and at + size >= count - 0.5 * rate:
+            size = count - at
+        part = slice(at, min(count, at + size))
+        formants = _VOWELS[rng.integers(len(_VOWELS))]
+        for n in range(1, 30):
+            bands = zip(formants, (80, 100, 150), (1.0, 0.5, 0.25), strict=True)
+            gain = sum(g / (1 + ((n * 120 - f) / w) ** 2) for f, w, g in bands)
+            sound[part] += gain * np.sin(n * angle[part]) * (n * 120 < 0.45 * rate)
+        length = part.stop - part.start
+        envelope[part] = np.sin(np.pi * np.linspace(0, 1, length)) ** 0.4
+        at += size
+        if rng.random() < 0.5 and at + size < count - 0.5 * rate:
+            hiss = np.diff(rng.standard_normal(round(0.06 * rate)), prepend=0.0)
+            envelope[at : at + len(hiss)] = 1.0
+            sound[at : at + len(hiss)] = 0.3 * hiss * np.hanning(len(hiss))
+            at += len(hiss)
+    return at_level(sound * envelope, dbfs)
+
+
 _FORMANTS = ((550.0, 120.0, 1.0), (1500.0, 150.0, 0.5), (2500.0, 200.0, 0.25))
 
 

@@ -146,3 +146,17 @@ def test_bad_arguments_are_refused() -> None:
         UtteranceBuffer(RATE, pre_roll_secs=-1)
     with pytest.raises(AudioFormatError, match="found 3"):
         UtteranceBuffer(RATE).append(bytes(3))
+
+
+def test_a_start_that_is_noticed_late() -> None:
+    buffer = UtteranceBuffer(8000, pre_roll_secs=0.3)
+    buffer.lookback_secs = 0.6
+    audio = bytes(range(256)) * 100
+    buffer.append(audio)
+    # 0.2 s before the voice, which began 0.7 s ago.
+    buffer.start(0.7)
+    assert buffer.stop() == audio[-round(0.9 * 8000) * 2 :]
+    buffer.append(audio)
+    # One that is noticed at once begins with the pre-roll.
+    buffer.start(0.1)
+    assert buffer.stop() == audio[-round(0.3 * 8000) * 2 :]

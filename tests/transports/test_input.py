@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,10 @@ from tests.fakes import (
 )
 from tests.transports.calls import Call
 from voicews.audio.pcm import mix_channels
-from voicews.audio.vad import EnergyVAD, VADAnalyzer, VADEvent
+from voicews.audio.turns import TurnAnalyzer, TurnParams
+from voicews.audio.vad import EnergyVAD, VADAnalyzer, VADEvent, VADParams
 from voicews.audio.wav import wrap_wav
-from voicews.exceptions import InvalidMessage
+from voicews.exceptions import ConfigurationError, InvalidMessage
 from voicews.frames import (
     ClientConnectedFrame,
     Direction,
@@ -44,6 +47,7 @@ from voicews.frames import (
     UserStoppedSpeakingFrame,
 )
 from voicews.serializers import FrameSerializer, ProtobufFrameSerializer
+from voicews.transports import WebsocketServerParams
 
 Started, Stopped = UserStartedSpeakingFrame, UserStoppedSpeakingFrame
 
@@ -290,6 +294,126 @@ class TestVoiceActivity:
         assert heard(call) == ramp(320) * 5
         assert len(caplog.records) == 1
         await call.finish()
+
+
+class Pauses(TurnAnalyzer):
+    """Answers what it was told to."""
+
+    def __init__(self, *answers: bool | Exception, **params: float) -> None:
+        super().__init__(TurnParams(**params))
+        self.answers = list(answers)
+        self.heard: list[tuple[int, int]] = []
+
+    def is_complete(self, pcm: bytes, sample_rate: int) -> bool:
+        self.heard.append((len(pcm), sample_rate))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class ThreadedPauses(Pauses):
+    in_thread = True
+
+
+class ThreadedVAD(EnergyVAD):
+    in_thread = True
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def talking(*parts: tuple[str, float]) -> bytes:
+    """Speech and silence at 16 kHz, so many seconds of each."""
+    return pcm(
+        *(
+            speech(secs, 16000) if kind == "speech" else np.zeros(round(secs * 16000))
+            for kind, secs in parts
+        )
+    )
+
+
+class TestTurns:
+    async def say(self, call: Call, *parts: tuple[str, float]) -> None:
+        audio = talking(*parts)
+        for at in range(0, len(audio), 640):
+            await call.hear(audio[at : at + 640])
+        for _ in range(20_000):
+            if call.transport._input._working is None:
+                break
+            # Real time for the threads.
+            time.sleep(0.0005)  # noqa: ASYNC251
+            await asyncio.sleep(0)
+        await settle()
+
+    def turns(self, call: Call) -> list[tuple[str, float]]:
+        kinds = {UserStartedSpeakingFrame: "start", UserStoppedSpeakingFrame: "stop"}
+        return [
+            (kinds[type(frame)], round(frame.edge_secs, 1))
+            for frame in call.tap.downstream
+            if isinstance(frame, UserStartedSpeakingFrame | UserStoppedSpeakingFrame)
+        ]
+
+    @pytest.mark.parametrize("vad", [EnergyVAD, ThreadedVAD])
+    @pytest.mark.parametrize("pauses", [Pauses, ThreadedPauses])
+    @virtual_time
+    async def test_a_pause_for_thought_ends_no_turn(self, vad: Any, pauses: Any) -> None:
+        analyzer, params = pauses(False, True), VADParams(stop_secs=0.3)
+        call = Call(vad_analyzer=vad(params), turn_analyzer=analyzer).start()
+        await self.say(call, ("", 1), ("speech", 1), ("", 0.8), ("speech", 1), ("", 1))
+        assert self.turns(call) == [("start", 1.0), ("stop", 3.8)]
+        # All of the turn, and the silence that made it certain.
+        assert [(size // 3200 / 10, rate) for size, rate in analyzer.heard] == [
+            (pytest.approx(2.3, abs=0.1), 16000),
+            (pytest.approx(4.1, abs=0.1), 16000),
+        ]
+        assert len(call.tap.down(InputAudioRawFrame)) == 240
+        await call.finish()
+
+    @pytest.mark.parametrize("pauses", [Pauses, ThreadedPauses])
+    @virtual_time
+    async def test_a_nod_silences_no_bot(self, pauses: Any) -> None:
+        call = Call(
+            vad_analyzer=EnergyVAD(VADParams(stop_secs=0.3)),
+            turn_analyzer=pauses(True, min_interruption_secs=0.6),
+        ).start()
+        call.say(60)
+        await self.say(call, ("", 1), ("speech", 0.4), ("", 1))
+        assert self.turns(call) == []
+        assert call.tap.down(InterruptionFrame) == []
+        await self.say(call, ("speech", 1), ("", 1))
+        assert self.turns(call) == [("start", 2.4), ("stop", 3.4)]
+        assert len(call.tap.down(InterruptionFrame)) == 1
+        # Now it is silent, and a short answer is one.
+        analyzer = call.params.turn_analyzer
+        assert isinstance(analyzer, Pauses)
+        analyzer.answers.append(True)
+        await self.say(call, ("speech", 0.4), ("", 1))
+        assert self.turns(call)[2:] == [("start", 4.4), ("stop", 4.8)]
+        await call.finish()
+
+    @pytest.mark.parametrize("pauses", [Pauses, ThreadedPauses])
+    @virtual_time
+    async def test_one_that_fails_ends_the_turn(
+        self, pauses: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        call = Call(vad_analyzer=EnergyVAD(), turn_analyzer=pauses(RuntimeError("secret"))).start()
+        await self.say(call, ("", 1), ("speech", 1), ("", 1))
+        assert self.turns(call) == [("start", 1.0), ("stop", 2.0)]
+        assert "to find the turn's end" in caplog.text
+        await call.finish()
+
+    @virtual_time
+    async def test_analyzers_are_closed_with_the_call(self) -> None:
+        vad = ThreadedVAD()
+        call = Call(vad_analyzer=vad).start()
+        await call.finish()
+        assert vad.closed == 1
+
+    def test_it_needs_a_voice_activity_detection(self) -> None:
+        with pytest.raises(ConfigurationError, match="turn_analyzer: expected a vad_analyzer too"):
+            WebsocketServerParams(turn_analyzer=Pauses())
 
 
 class TestMessages:

@@ -34,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "audio_in_stream_on_start": True,
     "audio_in_passthrough": True,
     "vad_analyzer": None,
+    "turn_analyzer": None,
     "video_out_width": 1024,
     "video_out_height": 768,
     "serializer": None,

@@ -32,6 +32,8 @@ class UtteranceBuffer:
                 f"found pre_roll_secs {pre_roll_secs}, max_secs {max_secs}"
             )
         self.sample_rate = sample_rate
+        #: How much later than after `pre_roll_secs` it may turn out that this was speech.
+        self.lookback_secs = 0.0
         self._pre_roll_bytes = self._to_bytes(pre_roll_secs)
         self._max_bytes = self._to_bytes(max_secs)
         self.reset()
@@ -67,16 +69,22 @@ class UtteranceBuffer:
         else:
             self._audio += pcm
             # A bytearray only moves its start here: the cost doesn't depend on what it holds.
-            del self._audio[: max(0, len(self._audio) - self._pre_roll_bytes)]
+            kept_bytes = self._pre_roll_bytes + self._to_bytes(self.lookback_secs)
+            del self._audio[: max(0, len(self._audio) - kept_bytes)]
 
-    def start(self) -> None:
+    def start(self, voice_secs: float = 0.0) -> None:
         """Speech has started: the pre-roll becomes the utterance's beginning.
 
-        Raises `InvalidState` in an utterance.
+        `voice_secs` is how long ago the voice began (`detected_secs - edge_secs` of the event): of
+        what `lookback_secs` kept, what is older than that is not part of the utterance. Raises
+        `InvalidState` in an utterance.
         """
         if self._active:
             raise InvalidState("UtteranceBuffer: expected start() after stop(), found it twice")
         self._active = True
+        begun_bytes = self._to_bytes(voice_secs + _KEPT_SILENCE_SECS)
+        kept_bytes = max(self._pre_roll_bytes, begun_bytes)
+        del self._audio[: max(0, len(self._audio) - kept_bytes)]
 
     def stop(self, silence_secs: float = 0.0) -> bytes:
         """Speech has stopped: the utterance as PCM16LE.

@@ -120,6 +120,9 @@ class VADAnalyzer(ABC):
         self._edge = 0
         self._voiced = 0
 
+    def close(self) -> None:  # noqa: B027 - most share nothing
+        """The call is over: let go of what is shared."""
+
     def window_samples(self, sample_rate: int) -> int:
         """Samples in one window: 20 ms here."""
         return sample_rate // _WINDOWS_PER_SECOND

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from voicews.audio.pcm import check_sample_rate, mix_channels
 from voicews.audio.resampling import Resampler
-from voicews.audio.vad import VADEvent
+from voicews.audio.turns import TurnTracker
+from voicews.audio.vad import VADAnalyzer, VADEvent, VADState
 from voicews.audio.wav import is_wav, split_wav
 from voicews.exceptions import AudioFormatError, InvalidMessage
 from voicews.frames import (
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
     CallEndedFrame,
     CancelFrame,
     ClientConnectedFrame,
@@ -108,7 +111,10 @@ class InputTransport(FrameProcessor):
         self._filter: AudioPart | None = None
         if params.audio_in_filter is not None:
             self._filter = AudioPart(params.audio_in_filter, "filter", self.report_exception)
-        self._vad_in_thread = params.vad_analyzer is not None and params.vad_analyzer.in_thread
+        analyzers = (params.vad_analyzer, params.turn_analyzer)
+        self._analyzes_in_thread = any(a is not None and a.in_thread for a in analyzers)
+        self._turns: TurnTracker | None = None
+        self._loop: asyncio.AbstractEventLoop
         #: Audio and what came after it, while filter or analyzer are busy with what came before.
         self._waiting: deque[Frame | Awaitable[object]] = deque()
         self._working: asyncio.Task[None] | None = None
@@ -144,6 +150,10 @@ class InputTransport(FrameProcessor):
             self._end_frame = frame
         if isinstance(frame, EndFrame):
             self._on_ending()
+        if self._turns is not None and isinstance(
+            frame, BotStartedSpeakingFrame | BotStoppedSpeakingFrame
+        ):
+            self._turns.bot_speaks = isinstance(frame, BotStartedSpeakingFrame)
         if isinstance(frame, FilterControlFrame) and self._filter is not None:
             self._wait_for(self._filter.control(frame))
             return
@@ -158,14 +168,23 @@ class InputTransport(FrameProcessor):
             await asyncio.wait([self._working])
         if self._filter is not None:
             await self._filter.stop()
+        vad = self._params.vad_analyzer
+        if vad is not None and vad.in_thread:
+            await asyncio.get_running_loop().run_in_executor(audio_threads, vad.close)
+        elif vad is not None:
+            vad.close()
 
     def _start_parts(self) -> None:
+        self._loop = asyncio.get_running_loop()
         if self._filter is not None:
             self._wait_for(self._filter.start(self._rate, self._channels))
+        turn_analyzer = self._params.turn_analyzer
+        if turn_analyzer is not None:
+            self._turns = TurnTracker(turn_analyzer.params, turn_analyzer.window_secs, self._rate)
         vad = self._params.vad_analyzer
-        if vad is not None and self._vad_in_thread:
-            loop = asyncio.get_running_loop()
-            self._wait_for(loop.run_in_executor(audio_threads, vad.set_sample_rate, self._rate))
+        if vad is not None and vad.in_thread:
+            setting = self._loop.run_in_executor(audio_threads, vad.set_sample_rate, self._rate)
+            self._wait_for(setting)
         elif vad is not None:
             vad.set_sample_rate(self._rate)
 
@@ -258,7 +277,7 @@ class InputTransport(FrameProcessor):
     # --- filter and analyzer --------------------------------------------------------------------
 
     def _take_audio(self, frame: InputAudioRawFrame) -> None:
-        if self._vad_in_thread or (self._filter is not None and self._filter.waits):
+        if self._analyzes_in_thread or (self._filter is not None and self._filter.waits):
             self._wait(frame)
             return
         if self._filter is not None:
@@ -270,12 +289,31 @@ class InputTransport(FrameProcessor):
             if self._params.audio_in_passthrough:
                 self.push_frame(frame)
             return
+        events: list[VADEvent] = []
         try:
-            events = vad.process(self._mono(frame.audio))
+            pcm = self._mono(frame.audio)
+            events = vad.process(pcm)
+            if self._turns is not None:
+                events = self._take_turns(vad, pcm, events)
+                if self._turns.asks:
+                    events += self._turns.answer(complete=self._is_complete())
         except Exception as error:  # noqa: BLE001 - a project's own analyzer
             self.report_exception(error, "to detect voice activity")
-            events = []
         self._push_audio(frame, events)
+
+    def _take_turns(self, vad: VADAnalyzer, pcm: bytes, events: list[VADEvent]) -> list[VADEvent]:
+        assert self._turns is not None
+        return self._turns.take(pcm, events, voiced=vad.state is VADState.SPEAKING)
+
+    def _is_complete(self) -> bool:
+        analyzer = self._params.turn_analyzer
+        assert analyzer is not None
+        assert self._turns is not None
+        try:
+            return analyzer.is_complete(self._turns.turn_audio, self._rate)
+        except Exception as error:  # noqa: BLE001 - a project's own analyzer
+            self._loop.call_soon_threadsafe(self.report_exception, error, "to find the turn's end")
+            return True
 
     def _mono(self, pcm: bytes) -> bytes:
         return pcm if self._channels == 1 else mix_channels(pcm, self._channels, 1)
@@ -334,16 +372,25 @@ class InputTransport(FrameProcessor):
             return
         events: list[VADEvent] = []
         if vad is not None:
-            pcm = self._mono(frame.audio)
             try:
-                if self._vad_in_thread:
-                    loop = asyncio.get_running_loop()
-                    events = await loop.run_in_executor(audio_threads, vad.process, pcm)
-                else:
-                    events = vad.process(pcm)
+                events = await self._analyze_later(vad, self._mono(frame.audio))
             except Exception as error:  # noqa: BLE001 - a project's own analyzer
                 self.report_exception(error, "to detect voice activity")
         self._push_audio(frame, events)
+
+    async def _analyze_later(self, vad: VADAnalyzer, pcm: bytes) -> list[VADEvent]:
+        loop = self._loop
+        if vad.in_thread:
+            events = await loop.run_in_executor(audio_threads, vad.process, pcm)
+        else:
+            events = vad.process(pcm)
+        if self._turns is None:
+            return events
+        events = self._take_turns(vad, pcm, events)
+        if self._turns.asks:
+            complete = await loop.run_in_executor(audio_threads, self._is_complete)
+            events += self._turns.answer(complete=complete)
+        return events
 
     def _reject(self, error: str) -> None:
         self.invalid_messages += 1

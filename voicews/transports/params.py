@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from voicews.audio.filters import AudioFilter
 from voicews.audio.mixers import AudioMixer
 from voicews.audio.pcm import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from voicews.audio.turns import TurnAnalyzer
 from voicews.audio.vad import VADAnalyzer
 from voicews.exceptions import ConfigurationError
 from voicews.serializers.base import FrameSerializer
@@ -73,6 +74,9 @@ class TransportParams:
     audio_in_passthrough: bool = True
     #: Finds speech; one analyzer serves one transport.
     vad_analyzer: VADAnalyzer | None = None
+    #: Tells the end of a turn from a pause in it, and an answer from a nod; goes with a
+    #: `vad_analyzer`. One analyzer serves one transport.
+    turn_analyzer: TurnAnalyzer | None = None
     #: Speech of the user silences the bot.
     allow_interruptions: bool = True
 
@@ -186,6 +190,8 @@ class TransportParams:
         return self.audio_out_mixer if destination is None else None
 
     def _check_parts(self) -> None:
+        if self.turn_analyzer is not None and self.vad_analyzer is None:
+            raise ConfigurationError("turn_analyzer: expected a vad_analyzer too, found none")
         destinations = _check_names("audio_out_destinations", self.audio_out_destinations)
         mixers = self.audio_out_mixer
         if not isinstance(mixers, Mapping):

@@ -78,6 +78,7 @@ class Bridge(Bot):
         self._remote = _RemoteEnd(self)
         self._remote_task: PipelineTask | None = None
         self._remote_output: OutputTransport | None = None
+        self._caller_output: OutputTransport | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_FRAMES)
         self._handshake = HandshakeRelay(dict)
@@ -115,7 +116,9 @@ class Bridge(Bot):
         self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
     ) -> Pipeline:
         self._handshake = HandshakeRelay(bot_ready_extras)
-        return Pipeline([transport.input(), self, transport.output()])
+        output = transport.output()
+        self._caller_output = output if isinstance(output, OutputTransport) else None
+        return Pipeline([transport.input(), self, output])
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
         if direction is Direction.UPSTREAM:
@@ -154,6 +157,8 @@ class Bridge(Bot):
             self.push_frame(TextFrame(frame.text))
         elif isinstance(frame, InterruptionFrame | TranscriptionFrame):
             self.push_frame(frame)
+            if isinstance(frame, TranscriptionFrame) and self._caller_output is not None:
+                self._caller_output.send(frame)
 
     def _relay(self, message: dict[str, Any]) -> None:
         answer = self._handshake.answer(message)
@@ -193,6 +198,9 @@ class Bridge(Bot):
     def _to_remote(self, frame: Frame) -> None:
         if self._remote_task is None:
             self._waiting.append(frame)
+        elif isinstance(frame, TranscriptionFrame) and self._remote_output is not None:
+            # Past the output's rule that what a user did is not sent back to them.
+            self._remote_output.send(frame)
         else:
             self._remote.push_frame(frame)
 
@@ -257,7 +265,7 @@ class Bridge(Bot):
         task.start()
         self._remote_task, self._remote_output = task, output
         while self._waiting:
-            self._remote.push_frame(self._waiting.popleft())
+            self._to_remote(self._waiting.popleft())
         await task.wait()
         return None if self._over else task.close_code
 

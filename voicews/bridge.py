@@ -31,6 +31,7 @@ from voicews.frames import (
     InputTransportMessageFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputTranscriptionFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     StartFrame,
@@ -78,7 +79,6 @@ class Bridge(Bot):
         self._remote = _RemoteEnd(self)
         self._remote_task: PipelineTask | None = None
         self._remote_output: OutputTransport | None = None
-        self._caller_output: OutputTransport | None = None
         self._running: asyncio.Task[None] | None = None
         self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_FRAMES)
         self._handshake = HandshakeRelay(dict)
@@ -116,9 +116,7 @@ class Bridge(Bot):
         self, transport: BaseTransport, bot_ready_extras: Callable[[], Mapping[str, Any]] = dict
     ) -> Pipeline:
         self._handshake = HandshakeRelay(bot_ready_extras)
-        output = transport.output()
-        self._caller_output = output if isinstance(output, OutputTransport) else None
-        return Pipeline([transport.input(), self, output])
+        return Pipeline([transport.input(), self, transport.output()])
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
         if direction is Direction.UPSTREAM:
@@ -157,8 +155,9 @@ class Bridge(Bot):
             self.push_frame(TextFrame(frame.text))
         elif isinstance(frame, InterruptionFrame | TranscriptionFrame):
             self.push_frame(frame)
-            if isinstance(frame, TranscriptionFrame) and self._caller_output is not None:
-                self._caller_output.send(frame)
+            if isinstance(frame, TranscriptionFrame):
+                # What was said is input, which ends at the output; this is for the client.
+                self.push_frame(_transcription_out(frame))
 
     def _relay(self, message: dict[str, Any]) -> None:
         answer = self._handshake.answer(message)
@@ -198,9 +197,6 @@ class Bridge(Bot):
     def _to_remote(self, frame: Frame) -> None:
         if self._remote_task is None:
             self._waiting.append(frame)
-        elif isinstance(frame, TranscriptionFrame) and self._remote_output is not None:
-            # Past the output's rule that what a user did is not sent back to them.
-            self._remote_output.send(frame)
         else:
             self._remote.push_frame(frame)
 
@@ -294,11 +290,15 @@ def _rtvi(kind: str, data: Mapping[str, Any]) -> Frame:
     return OutputTransportMessageFrame({"label": LABEL, "type": kind, "id": "bridge", "data": data})
 
 
+def _transcription_out(frame: TranscriptionFrame) -> Frame:
+    return OutputTranscriptionFrame(frame.text, frame.user_id, frame.timestamp)
+
+
 _TO_REMOTE: dict[type[Frame], Callable[[Any], Frame]] = {
     InputAudioRawFrame: lambda frame: OutputAudioRawFrame(
         frame.audio, frame.sample_rate, frame.num_channels
     ),
     InputTextFrame: lambda frame: TextFrame(frame.text),
     InputDTMFFrame: lambda frame: _rtvi("dtmf", {"buttons": [frame.button]}),
-    TranscriptionFrame: lambda frame: frame,
+    TranscriptionFrame: _transcription_out,
 }

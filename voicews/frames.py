@@ -497,6 +497,15 @@ class TranscriptionFrame(InputFrame):
 
 
 @dataclass(slots=True)
+class OutputTranscriptionFrame(DataFrame):
+    """What somebody said, for the peer: a `TranscriptionFrame` on its way to another server."""
+
+    text: str
+    user_id: str = ""
+    timestamp: str = ""
+
+
+@dataclass(slots=True)
 class BotOutputFrame(SystemFrame):
     """What the bot says, as text; `spoken` if it is also heard.
 

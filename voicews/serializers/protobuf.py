@@ -28,6 +28,7 @@ from voicews.frames import (
     InputTransportMessageFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputTranscriptionFrame,
     OutputTransportMessageFrame,
     OutputTransportMessageUrgentFrame,
     PingFrame,
@@ -91,7 +92,7 @@ def _encode_text(frame: TextFrame) -> pb.Frame:
     return pb.Frame(text=pb.TextFrame(name="text", text=frame.text))
 
 
-def _encode_transcription(frame: TranscriptionFrame) -> pb.Frame:
+def _encode_transcription(frame: TranscriptionFrame | OutputTranscriptionFrame) -> pb.Frame:
     return pb.Frame(
         transcription=pb.TranscriptionFrame(
             name="transcription",
@@ -252,6 +253,7 @@ _ENCODERS: dict[type[Frame], Callable[[Any], pb.Frame]] = {
     OutputAudioRawFrame: _encode_audio,
     TextFrame: _encode_text,
     TranscriptionFrame: _encode_transcription,
+    OutputTranscriptionFrame: _encode_transcription,
     OutputTransportMessageFrame: _encode_message,
     OutputTransportMessageUrgentFrame: _encode_message,
     PongFrame: _encode_pong,

@@ -11,6 +11,7 @@ import urllib.request
 from datetime import timedelta
 from pathlib import Path
 
+from tests.projects.proxy import ReverseProxy
 from tests.server_processes import ROOT, Server, server_environment
 
 PASSWORD = "a password for tests"
@@ -35,14 +36,15 @@ def make_operators(database: Path, settings: str) -> None:
 class Operator:
     """Somebody who is logged in to a server's admin."""
 
-    def __init__(self, server: Server, name: str) -> None:
+    def __init__(self, server: Server | ReverseProxy, name: str) -> None:
         self.server = server
         self._cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(
             urllib.request.HTTPCookieProcessor(self._cookies)
         )
         self.get("/admin/login/")
-        page = self.post("/admin/login/?next=/admin/", username=name, password=PASSWORD)
+        index = f"{urllib.parse.urlsplit(server.http_url).path}/admin/"
+        page = self.post(f"/admin/login/?next={index}", username=name, password=PASSWORD)
         assert "/admin/logout/" in page
 
     @property

@@ -50,6 +50,14 @@ def path_below(path: str, prefix: str, public_url: str | None) -> str:
     return path
 
 
+def page_prefix(request: HttpRequest) -> str:
+    """The path that the project is under, for the sockets of one of its pages."""
+    prefix = str(request.META.get("SCRIPT_NAME", "")).rstrip("/")
+    outer = urlsplit(settings.PUBLIC_URL or "").path
+    # A project may have the path in its own URLs; routes of sockets don't know it.
+    return outer if not prefix and outer and request.path.startswith(f"{outer}/") else prefix
+
+
 def socket_scope(scope: Any) -> Any:
     """The scope of a WebSocket with its path as ASGI wants it: beginning with `root_path`, once."""
     prefix = scope_prefix(scope)

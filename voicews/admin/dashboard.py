@@ -22,6 +22,7 @@ from voicews.admin.endings import TROUBLE_CODES, Text, ending
 from voicews.admin.plots import ColumnPlot, share, stacked_columns
 from voicews.admin.sessions import local, readable
 from voicews.admin.sockets import list_socket_path, list_version, may_use_admin
+from voicews.locations import page_prefix
 from voicews.models import Dashboard, ServerProcess, VoiceSession
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class DashboardAdmin(ModelAdmin):
             "now": now,
             "voicews": {
                 "version": version,
-                "socket": request.META.get("SCRIPT_NAME", "").rstrip("/") + list_socket_path(),
+                "socket": page_prefix(request) + list_socket_path(),
             },
         }
         return TemplateResponse(request, "admin/voicews/dashboard.html", context)

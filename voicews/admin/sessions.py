@@ -46,6 +46,7 @@ from voicews.admin.sockets import (
 )
 from voicews.endpoints import non_atomic
 from voicews.exceptions import NotAllowed
+from voicews.locations import page_prefix
 from voicews.models import VoiceConnection, VoiceSession
 from voicews.servers.fast_path import MAX_REASON_BYTES
 from voicews.sessions.operators import end_session, send_message
@@ -246,7 +247,7 @@ class VoiceSessionAdmin(ModelAdmin):
         live = {
             # Before the list is made: what happens meanwhile shows as a change.
             "version": list_version(),
-            "socket": _script_name(request) + list_socket_path(),
+            "socket": page_prefix(request) + list_socket_path(),
         }
         return super().changelist_view(request, {**(extra_context or {}), "voicews": live})
 
@@ -391,7 +392,7 @@ class VoiceSessionAdmin(ModelAdmin):
         obj: VoiceSession | None = None,
     ) -> HttpResponse:
         assert obj is not None, "sessions can't be added"
-        prefix = _script_name(request)
+        prefix = page_prefix(request)
         version = session_version(obj.pk)
         context["voicews"] = {
             "version": version.text if version else "",
@@ -469,10 +470,6 @@ class VoiceSessionAdmin(ModelAdmin):
 
 def _is_superuser(request: HttpRequest) -> bool:
     return bool(request.user.is_active and getattr(request.user, "is_superuser", False))
-
-
-def _script_name(request: HttpRequest) -> str:
-    return str(request.META.get("SCRIPT_NAME", "")).rstrip("/")
 
 
 def _newest(rows: QuerySet[Any]) -> list[Any]:

@@ -188,8 +188,8 @@ class SimulatedCall(ABC, Generic[P]):
         """Ask the server what to do; sets `stream_url`, `parameters` and the codecs."""
 
     @abstractmethod
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        """What proves, in the socket's handshake, who opens it."""
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
+        """What proves, in the handshake of the socket at this public URL, who opens it."""
 
     @abstractmethod
     def _begin_stream(self) -> None:
@@ -243,7 +243,7 @@ class SimulatedCall(ABC, Generic[P]):
         `headers` take the place of the provider's own, for tests of what must be refused.
         """
         url = urlsplit(self.reachable(self.stream_url))
-        own = self._upgrade_headers(url.path, url.query) if headers is None else headers
+        own = self._upgrade_headers(self.stream_url) if headers is None else headers
         try:
             self.websocket = await connect(
                 url.geturl(),

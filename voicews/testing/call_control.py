@@ -372,7 +372,7 @@ class CallControlCall(TelnyxCall):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
         token = self._answer.get("stream_auth_token")
         return {"x-telnyx-streaming-auth-token": token} if isinstance(token, str) and token else {}
 

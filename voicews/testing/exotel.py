@@ -100,7 +100,7 @@ class ExotelCall(SimulatedCall[Exotel]):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
         return self.sign()
 
     def _begin_stream(self) -> None:

@@ -66,8 +66,9 @@ class GenesysCall(SimulatedCall[Genesys]):
 
     # --- the handshake --------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        return self.sign(f"{path}?{query}" if query else path)
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
+        _host, slash, target = url.partition("://")[2].partition("/")
+        return self.sign(slash + target)
 
     def sign(self, target: str, *, created: int | None = None, nonce: str = "") -> dict[str, str]:
         """The signed headers of an upgrade at this path and query; `created` in Unix seconds."""

@@ -101,8 +101,8 @@ class PlivoCall(SimulatedCall[Plivo]):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        return self.sign(self.provider.public_url + path)
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
+        return self.sign("http" + url.removeprefix("ws"))
 
     def _begin_stream(self) -> None:
         encoding, rate = self._content_type

@@ -111,7 +111,7 @@ class TelnyxCall(SimulatedCall[Telnyx]):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
         return {}
 
     def _begin_stream(self) -> None:

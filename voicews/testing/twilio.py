@@ -94,9 +94,8 @@ class TwilioCall(SimulatedCall[Twilio]):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
-        public = "ws" + self.provider.public_url.removeprefix("http")
-        return {"x-twilio-signature": self.sign(public + path)}
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
+        return {"x-twilio-signature": self.sign(url)}
 
     def _begin_stream(self) -> None:
         self._post('{"event":"connected","protocol":"Call","version":"1.0.0"}')

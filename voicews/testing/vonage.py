@@ -107,7 +107,7 @@ class VonageCall(SimulatedCall[Vonage]):
 
     # --- the stream -----------------------------------------------------------------------------
 
-    def _upgrade_headers(self, path: str, query: str) -> dict[str, str]:
+    def _upgrade_headers(self, url: str) -> dict[str, str]:
         return self.sign() if self._signs_upgrade else {}
 
     def _begin_stream(self) -> None:

@@ -79,7 +79,7 @@ class Caller:
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._protocol = ClientProtocol(parse_uri(url))
         request = self._protocol.connect()
-        request.headers.update(call._upgrade_headers(parts.path, parts.query))
+        request.headers.update(call._upgrade_headers(call.stream_url))
         self._protocol.send_request(request)
         self._flush()
         while self._protocol.state is State.CONNECTING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from tests.interop.environment import BUNDLE, PAGE_DIR
+from tests.interop.environment import BUILD_DIR, BUNDLE, PAGE_DIR
 
 TEST_PAGE = "/interop/"
 
@@ -56,6 +56,14 @@ def open_pipecat_page(page: Page, origin: str) -> None:
     if not BUNDLE.exists():
         pytest.fail(f"{BUNDLE} was not found; run: make setup-test")
     _open_page(page, origin, {"": PAGE_DIR / "pipecat.html", "pipecat.js": BUNDLE})
+
+
+def open_basic_setup(page: Page, origin: str, options: Mapping[str, object]) -> None:
+    """Open a page with Pipecat's client and hooks on our transport: ``window.call``."""
+    if not (BUILD_DIR / "basic-setup.js").exists():
+        pytest.fail("the bundles were not found; run: make setup-test")
+    _open_page(page, origin, {"": PAGE_DIR / "basic-setup.html"})
+    page.evaluate("options => window.start(options)", options)
 
 
 def open_voicews_page(page: Page, origin: str) -> None:

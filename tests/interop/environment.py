@@ -28,11 +28,14 @@ PROJECT_REQUIREMENTS = (
     "pytest-django",
 )
 PAGE_DIR = INTEROP_DIR / "page"
-BUNDLE = INTEROP_DIR / "build" / "pipecat.js"
+BUILD_DIR = INTEROP_DIR / "build"
+BUNDLE = BUILD_DIR / "pipecat.js"
+NODE_PACKAGES = (INTEROP_DIR / "package.json", INTEROP_DIR / "package-lock.json")
 BUNDLE_SOURCES = (
-    INTEROP_DIR / "package.json",
-    INTEROP_DIR / "package-lock.json",
+    *NODE_PACKAGES,
     PAGE_DIR / "pipecat.js",
+    PAGE_DIR / "basic-setup.jsx",
+    *sorted((REPOSITORY_DIR / "voicews" / "static" / "voicews").glob("*.js")),
 )
 
 
@@ -85,20 +88,28 @@ def _pip_install(*arguments: str) -> None:
     subprocess.run([*command, *arguments], check=True)
 
 
-def bundle_browser_client() -> None:
-    """Bundle the test page's script with npm and esbuild unless the bundle is current."""
+def bundle_browser_clients() -> None:
+    """Bundle the test pages' scripts with npm and esbuild unless the bundles are current."""
     marker = BUNDLE.with_suffix(".digest")
     digest = _digest(BUNDLE_SOURCES)
     if BUNDLE.exists() and _is_current(marker, digest):
         return
+    print("bundling Pipecat's browser client", flush=True)
+    packages = INTEROP_DIR / "node_modules" / ".digest"
+    packages_digest = _digest(NODE_PACKAGES)
+    if not _is_current(packages, packages_digest):
+        # The client's dependencies can do without their install scripts; so can esbuild.
+        _npm("ci", "--ignore-scripts", "--no-fund", "--no-audit")
+        packages.write_text(packages_digest)
+    _npm("run", "build")
+    marker.write_text(digest)
+
+
+def _npm(*arguments: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         sys.exit("npm was not found; on Debian: apt-get install nodejs npm")
-    print("bundling Pipecat's browser client", flush=True)
-    # The client's dependencies can do without their install scripts; so can esbuild.
-    for arguments in (["ci", "--ignore-scripts", "--no-fund", "--no-audit"], ["run", "build"]):
-        subprocess.run([npm, "--silent", *arguments], cwd=INTEROP_DIR, check=True)
-    marker.write_text(digest)
+    subprocess.run([npm, "--silent", *arguments], cwd=INTEROP_DIR, check=True)
 
 
 def pipecat_environ() -> dict[str, str]:
@@ -109,7 +120,7 @@ def pipecat_environ() -> dict[str, str]:
 def main() -> None:
     install_pipecat()
     install_voicews()
-    bundle_browser_client()
+    bundle_browser_clients()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """The demo project's settings with the bot that Pipecat's clients talk to."""
 
 from project.settings import *  # noqa: F403 - how Django settings extend one another
-from project.settings import REMOTE_BOT_URL, VOICEWS
+from project.settings import BASE_DIR, REMOTE_BOT_URL, STATICFILES_DIRS, VOICEWS
+
+STATICFILES_DIRS = [*STATICFILES_DIRS, ("interop", BASE_DIR / "tests" / "interop" / "build")]
 
 VOICEWS = {
     **VOICEWS,

@@ -4,16 +4,14 @@
 
 import { webcrypto } from "node:crypto";
 
-import { ProtobufFrameSerializer } from "../../voicews/static/voicews/protobuf-frame-serializer.js";
+import { decodeFrame, encodeFrame } from "../../voicews/static/voicews/frame-codec.js";
 import { VoiceClient } from "../../voicews/static/voicews/voice-client.js";
 import { WebSocketTransport } from "../../voicews/static/voicews/websocket-transport.js";
 
-/** @import { Frame } from "../../voicews/static/voicews/protobuf-frame-serializer.js" */
+/** @import { Frame } from "../../voicews/static/voicews/frame-codec.js" */
 
 // Node 18 has it, but not as a global.
 if (!globalThis.crypto) Object.assign(globalThis, { crypto: webcrypto });
-
-const codec = new ProtobufFrameSerializer();
 
 export class FakeWebSocket {
   static CONNECTING = 0;
@@ -83,7 +81,7 @@ export class FakeWebSocket {
 
   /** @param {Frame} frame */
   frame(frame) {
-    this.onmessage({ data: codec.serialize(frame).buffer });
+    this.onmessage({ data: encodeFrame(frame).buffer });
   }
 
   /** @param {object} message */
@@ -93,7 +91,7 @@ export class FakeWebSocket {
 
   /** @returns {Frame[]} */
   get frames() {
-    return this.sent.map((data) => /** @type {Frame} */ (codec.deserialize(data)));
+    return this.sent.map((data) => /** @type {Frame} */ (decodeFrame(data)));
   }
 
   /** @returns {any[]} */
@@ -121,6 +119,8 @@ export class FakeWebSocket {
 /** Stands in for CallAudio. */
 export class FakeAudio {
   micEnabled = true;
+  volume = 1;
+  playbackNode = {};
   captureLatencySecs = 0.02;
   outputLatencySecs = 0;
   /** @type {any[]} */
@@ -164,6 +164,11 @@ export class FakeAudio {
 
   endUtterance() {
     this.ended += 1;
+  }
+
+  /** @param {number} volume */
+  setVolume(volume) {
+    this.volume = volume;
   }
 
   close() {

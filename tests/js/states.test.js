@@ -11,14 +11,14 @@ test("a call goes through its states and back, and tells of each", () => {
   const states = new StateMachine((state, previous) => seen.push(`${previous} ${state}`));
   /** @type {StateName[]} */
   const way = [
-    "initializing", "initialized", "authenticating", "connecting", "connected", "ready",
+    "initializing", "initialized", "authenticating", "authenticated", "connecting", "connected", "ready",
     "reconnecting", "connected", "ready", "disconnecting", "disconnected",
     "initializing", "disconnecting", "error", "initializing",
   ];
   for (const state of way) states.to(state);
   assert.equal(states.state, "initializing");
   assert.equal(seen.length, way.length);
-  assert.equal(seen[6], "ready reconnecting");
+  assert.equal(seen[7], "ready reconnecting");
 });
 
 test("illegal steps are refused and change nothing", () => {

@@ -557,21 +557,3 @@ test("text, digits and the wish to end are sent as RTVI has them", async () => {
   assert.throws(() => call.client.sendDtmf(""), failsWith("invalid-argument"));
 });
 
-test("a serializer of the page's own is used in both directions", async () => {
-  const call = fakeCall({}, {
-    serializer: {
-      serialize: (frame) => JSON.stringify(frame.type === "message" ? frame : { type: frame.type }),
-      deserialize: (data) => JSON.parse(/** @type {string} */ (data)),
-    },
-  });
-  const connected = call.client.connect(PARAMS);
-  await settle();
-  /** @type {any[]} */
-  const sent = [];
-  call.socket.send = (data) => sent.push(data);
-  call.socket.accept();
-  const data = JSON.stringify({ label: "rtvi-ai", type: "bot-ready", data: {} });
-  call.socket.onmessage({ data: JSON.stringify({ type: "message", data }) });
-  await connected;
-  assert.equal(JSON.parse(sent[0]).type, "message");
-});

@@ -6,6 +6,8 @@ import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 import { insecureContext } from "./microphone-access.js";
 
 const GESTURES = ["pointerup", "keydown", "touchend"];
+/** A page that was put to sleep, or behind others, may find its audio stopped. */
+const WAKING = ["visibilitychange", "resume"];
 
 /**
  * Must be called straight from a user's gesture: browsers remember only for a moment that there was one.
@@ -76,10 +78,11 @@ export function keepRunning(context) {
   };
   context.addEventListener("statechange", resume);
   for (const gesture of GESTURES) document.addEventListener(gesture, resume, { passive: true });
+  for (const wake of WAKING) document.addEventListener(wake, resume);
   resume();
   return () => {
     context.removeEventListener("statechange", resume);
-    for (const gesture of GESTURES) document.removeEventListener(gesture, resume);
+    for (const event of [...GESTURES, ...WAKING]) document.removeEventListener(event, resume);
     if (context.state !== "closed") void context.close();
   };
 }

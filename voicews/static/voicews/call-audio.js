@@ -21,10 +21,12 @@ const MAX_DESTINATIONS = 16;
  * @property {number} recorderSampleRate Hz
  * @property {number | null} playerSampleRate Hz
  * @property {number} frameMs
- * @property {UserAudioHook | null} handleUserAudioStream
+ * @property {UserAudioHook | null} openUserAudio
+ * @property {boolean} pushToTalk the microphone is taken at the start and kept while muted
  * @property {(pcm: ArrayBuffer | ArrayBufferView) => void} sendAudio
  * @property {(pcm: ArrayBuffer, level: number) => void} onMicFrame
  * @property {(report: PlaybackReport) => void} onPlayback
+ * @property {() => void} onStream the microphone's stream is another one, or muted, or none
  * @property {(error: VoiceError) => void} onError
  */
 
@@ -41,6 +43,7 @@ export class CallAudio {
    * @type {Map<string, Speaker>}
    */
   #destinations = new Map();
+  #volume = 1;
   /** @type {(() => void)[]} */
   #closers;
   #options;
@@ -65,7 +68,9 @@ export class CallAudio {
     this.#microphone = new Microphone(this.#context, {
       sampleRate: options.recorderSampleRate,
       frameMs: options.frameMs,
-      hook: options.handleUserAudioStream,
+      hook: options.openUserAudio,
+      keepsDevice: options.pushToTalk,
+      onStream: options.onStream,
       sendAudio: options.sendAudio,
       onFrame: options.onMicFrame,
       onError: options.onError,
@@ -86,6 +91,7 @@ export class CallAudio {
     await this.#microphone.switchTo(micId);
     if (speakerId) await this.setSpeaker(speakerId).catch(this.#options.onError);
     if (mic && !this.#closed) await this.#microphone.enable();
+    if (this.#options.pushToTalk && !this.#closed) await this.#microphone.prepare();
     if (!this.#closed) this.#startTimer = setTimeout(() => this.#checkRunning(), START_MS);
   }
 
@@ -94,7 +100,7 @@ export class CallAudio {
   }
 
   get playbackNode() {
-    return this.#speaker?.node ?? null;
+    return this.#speaker?.output ?? null;
   }
 
   get remoteStream() {
@@ -106,7 +112,7 @@ export class CallAudio {
    * @param {string} destination
    */
   destinationNode(destination) {
-    return this.#destinations.get(destination)?.node ?? null;
+    return this.#destinations.get(destination)?.output ?? null;
   }
 
   get localStream() {
@@ -139,6 +145,12 @@ export class CallAudio {
   async setSpeaker(deviceId) {
     // Of the context, and so of them all.
     await this.#speaker?.setDevice(deviceId);
+  }
+
+  /** @param {number} volume 0 to 1, of them all */
+  setVolume(volume) {
+    this.#volume = volume;
+    for (const speaker of this.#speakers()) speaker.volume = volume;
   }
 
   /**
@@ -179,6 +191,7 @@ export class CallAudio {
     const found = this.#destinations.get(destination);
     if (found || this.#destinations.size >= MAX_DESTINATIONS) return found ?? null;
     const speaker = new Speaker(this.#playerContext, () => {});
+    speaker.volume = this.#volume;
     this.#destinations.set(destination, speaker);
     return speaker;
   }

@@ -16,6 +16,7 @@ const STATUS = {
   [State.INITIALIZING]: "Opening the microphone…",
   [State.INITIALIZED]: "Connecting…",
   [State.AUTHENTICATING]: "Connecting…",
+  [State.AUTHENTICATED]: "Connecting…",
   [State.CONNECTING]: "Connecting…",
   [State.READY]: "You are connected",
   [State.RECONNECTING]: "Connection lost, trying again…",

@@ -10,6 +10,7 @@ import { watchPolicy } from "./security-policy.js";
  * @property {string | URL} endpoint
  * @property {unknown} [requestData] sent as JSON; nothing is sent without it
  * @property {HeadersInit} [headers]
+ * @property {number} [timeout] milliseconds
  */
 
 /** @typedef {{ ws_url?: string, wsUrl?: string, token?: string }} ConnectionParams */
@@ -20,7 +21,7 @@ import { watchPolicy } from "./security-policy.js";
  * @returns {Promise<ConnectionParams>}
  * @throws {VoiceError} connect-failed when nobody answers, connect-refused when the answer is an error
  */
-export async function requestConnection({ endpoint, requestData, headers }, signal) {
+export async function requestConnection({ endpoint, requestData, headers, timeout }, signal) {
   const allHeaders = new Headers(headers);
   allHeaders.set("Content-Type", "application/json");
   allHeaders.set("Accept", "application/json");
@@ -35,9 +36,12 @@ export async function requestConnection({ endpoint, requestData, headers }, sign
       method: "POST",
       headers: allHeaders,
       body: requestData === undefined ? null : JSON.stringify(requestData),
-      signal,
+      signal: timeout === undefined ? signal : AbortSignal.any([signal, AbortSignal.timeout(timeout)]),
     });
   } catch (error) {
+    if (error instanceof DOMException && error.name === "TimeoutError") {
+      throw new VoiceError(ErrorCode.TIMEOUT, `The server did not answer within ${Number(timeout) / 1000} s.`);
+    }
     // A policy tells of what it blocked in a task of its own.
     if (globalThis.document) await new Promise((resolve) => setTimeout(resolve));
     throw blocked ?? new VoiceError(ErrorCode.CONNECT_FAILED, UNREACHABLE, {

@@ -9,7 +9,7 @@ import { levelMeter } from "./level-meter.js";
 
 /** @import { StateName } from "./states.js" */
 /** @import { VoiceError } from "./errors.js" */
-/** @import { TransportStats } from "./websocket-transport.js" */
+/** @import { TransportStats } from "./voice-connection.js" */
 
 /** @type {Record<StateName, string>} */
 const STATE_TEXTS = {
@@ -17,6 +17,7 @@ const STATE_TEXTS = {
   [State.INITIALIZING]: "Opening the microphone…",
   [State.INITIALIZED]: "Microphone is on",
   [State.AUTHENTICATING]: "Asking for a call…",
+  [State.AUTHENTICATED]: "Connecting…",
   [State.CONNECTING]: "Connecting…",
   [State.CONNECTED]: "Waiting for the bot…",
   [State.READY]: "In a call",
@@ -211,7 +212,7 @@ page.keypad.addEventListener("click", ({ target }) => {
   const key = target instanceof Element ? target.closest("button")?.value : "";
   if (!key) return;
   void attempt(() => {
-    client.sendDtmf(key);
+    client.sendDTMF(key);
     timeline.add("you", `pressed ${key}`);
   });
 });

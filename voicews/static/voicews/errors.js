@@ -13,6 +13,7 @@ export const ErrorCode = Object.freeze({
   CONNECT_REFUSED: "connect-refused",
   CONNECTION_LOST: "connection-lost",
   ENDED_BY_OPERATOR: "ended-by-operator",
+  FUNCTION_FAILED: "function-failed",
   ILLEGAL_STATE: "illegal-state",
   INSECURE_CONTEXT: "insecure-context",
   INSECURE_SOCKET: "insecure-socket",
@@ -33,8 +34,10 @@ export const ErrorCode = Object.freeze({
   SERVER_RESTARTED: "server-restarted",
   SESSION_TIMEOUT: "session-timeout",
   SPEAKER_FAILED: "speaker-failed",
+  SPEAKER_LOST: "speaker-lost",
   SPEAKER_UNSUPPORTED: "speaker-unsupported",
   TIMEOUT: "timeout",
+  UNSUPPORTED: "unsupported",
 });
 
 /** The sentence for whatever nobody answers. */

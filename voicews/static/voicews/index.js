@@ -3,8 +3,11 @@
  */
 
 export { CloseCode } from "./close-codes.js";
+export { DeviceError } from "./device-error.js";
 export { ErrorCode, explain, VoiceError } from "./errors.js";
+export { LogLevel } from "./log.js";
 export { ProtobufFrameSerializer } from "./protobuf-frame-serializer.js";
+export { pushToTalk } from "./push-to-talk.js";
 export { Resampler } from "./resampler.js";
 export { State } from "./states.js";
 export { VERSION } from "./version.js";

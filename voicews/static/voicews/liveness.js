@@ -4,6 +4,8 @@
 
 const INTERVAL_MS = 1000;
 const LOST_MS = 5000;
+/** How soon an answer must come when there is a reason for doubt. */
+const CHECK_MS = 3000;
 
 /**
  * @typedef {object} LivenessHandlers
@@ -18,6 +20,8 @@ export class Liveness {
   #handlers;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #timer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #checkTimer;
   #count = 0;
   /** @type {Map<string, number>} when each unanswered ping was sent */
   #sent = new Map();
@@ -36,8 +40,21 @@ export class Liveness {
     this.#tick();
   }
 
+  /** The network may have become another one: is anybody there still? */
+  check() {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#checkTimer);
+    const asked = performance.now();
+    this.#lastTick = asked;
+    this.#ping(asked);
+    this.#checkTimer = setTimeout(() => {
+      if (this.#lastPong < asked) this.#lose();
+    }, CHECK_MS);
+  }
+
   stop() {
     clearInterval(this.#timer);
+    clearTimeout(this.#checkTimer);
     this.#timer = undefined;
     this.#sent.clear();
   }
@@ -56,14 +73,20 @@ export class Liveness {
     // A page that slept (lid closed, tab frozen) has not heard the pongs yet that wait for it.
     if (now - this.#lastTick > LOST_MS / 2) this.#lastPong = now;
     this.#lastTick = now;
-    if (now - this.#lastPong >= LOST_MS) {
-      this.stop();
-      this.#handlers.onLost();
-      return;
-    }
+    if (now - this.#lastPong >= LOST_MS) this.#lose();
+    else this.#ping(now);
+  }
+
+  /** @param {number} now */
+  #ping(now) {
     this.#count += 1;
     const id = String(this.#count);
     this.#sent.set(id, now);
     this.#handlers.onPing(id);
+  }
+
+  #lose() {
+    this.stop();
+    this.#handlers.onLost();
   }
 }

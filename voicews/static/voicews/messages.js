@@ -9,6 +9,7 @@ import { VERSION } from "./version.js";
 
 export const RTVI_LABEL = "rtvi-ai";
 export const VOICEWS_LABEL = "voicews";
+/** What our own client speaks. */
 const RTVI_VERSION = "2.2.0";
 
 /**
@@ -35,10 +36,13 @@ export function rtviMessage(type, data, id = newId()) {
   return { label: RTVI_LABEL, type, data, id };
 }
 
-/** @returns {Message} */
-export function clientReady() {
+/**
+ * @param {string} [version] of RTVI, that the client which gets the messages speaks
+ * @returns {Message}
+ */
+export function clientReady(version = RTVI_VERSION) {
   return rtviMessage("client-ready", {
-    version: RTVI_VERSION,
+    version,
     about: {
       library: "voicews",
       library_version: VERSION,

@@ -20,6 +20,8 @@ import { isMicrophoneGranted, openMicrophone } from "./microphone-access.js";
  * @property {number} sampleRate Hz, of the frames
  * @property {number} frameMs
  * @property {UserAudioHook | null} hook
+ * @property {boolean} keepsDevice also while muted, so that unmuting takes no time
+ * @property {() => void} onStream the stream is another one, or muted, or none
  * @property {(pcm: ArrayBuffer | ArrayBufferView) => void} sendAudio
  * @property {(pcm: ArrayBuffer, level: number) => void} onFrame
  * @property {(error: VoiceError) => void} onError
@@ -80,6 +82,7 @@ export class Microphone {
       }
     }
     if (this.#enabled) this.#node?.port.postMessage({ type: "unmute" });
+    this.#options.onStream();
   }
 
   /**
@@ -90,7 +93,18 @@ export class Microphone {
     this.#enabled = false;
     this.#node?.port.postMessage({ type: "mute" });
     for (const track of this.stream?.getAudioTracks() ?? []) track.enabled = false;
-    if (!this.#options.hook && (await isMicrophoneGranted()) && !this.#enabled) this.#release();
+    this.#options.onStream();
+    const { hook, keepsDevice } = this.#options;
+    if (!hook && !keepsDevice && (await isMicrophoneGranted()) && !this.#enabled) this.#release();
+  }
+
+  /**
+   * Opens the device without sending anything of it yet.
+   * @throws {VoiceError}
+   */
+  async prepare() {
+    await this.enable();
+    await this.disable();
   }
 
   /**
@@ -145,6 +159,7 @@ export class Microphone {
       source.connect(this.#node);
       this.#source = source;
       this.stream = stream;
+      this.#options.onStream();
     } catch (error) {
       stopTracks(stream);
       throw new VoiceError(ErrorCode.MICROPHONE_FAILED, "The microphone can't be recorded.", {

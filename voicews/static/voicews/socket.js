@@ -1,17 +1,18 @@
 /**
- * One WebSocket from opening to close: frames in, frames out, and exactly one report of its end.
+ * One WebSocket from opening to close: messages in, messages out, and exactly one report of its end.
  */
 
 import { CloseCode } from "./close-codes.js";
 import { watchPolicy } from "./security-policy.js";
 
 /** @import { VoiceError } from "./errors.js" */
-/** @import { Frame, FrameSerializer } from "./protobuf-frame-serializer.js" */
+/** @import { Message } from "./messages.js" */
+/** @import { FrameSerializer, Incoming } from "./protobuf-frame-serializer.js" */
 
 /**
  * @typedef {object} SocketHandlers
  * @property {() => void} onOpen
- * @property {(frame: Frame) => void} onFrame
+ * @property {(incoming: Incoming) => void} onIncoming
  * @property {(bytes: number) => void} onBadFrame
  * @property {(code: number, reason: string, blocked: VoiceError | null) => void} onClose `blocked` by the
  *   page's own policy
@@ -25,6 +26,11 @@ export class Socket {
   #stopWatching;
   /** @type {SocketHandlers | null} */
   #handlers;
+  /**
+   * What an asynchronous serializer is still busy with: messages stay in their order.
+   * @type {Promise<void> | null}
+   */
+  #reading = null;
 
   /**
    * @param {string} url
@@ -35,13 +41,17 @@ export class Socket {
     this.#serializer = serializer;
     this.#handlers = handlers;
     this.#ws = new WebSocket(url);
-    this.#ws.binaryType = "arraybuffer";
+    this.#ws.binaryType = serializer.binaryType ?? "blob";
     this.#ws.onopen = () => {
       this.#stopWatching();
       this.#handlers?.onOpen();
     };
     this.#ws.onmessage = ({ data }) => this.#receive(data);
-    this.#ws.onclose = ({ code, reason }) => this.#end(code, reason);
+    this.#ws.onclose = ({ code, reason }) => {
+      // What came before the end is heard before it.
+      if (this.#reading) void this.#reading.then(() => this.#end(code, reason));
+      else this.#end(code, reason);
+    };
     this.#stopWatching = watchPolicy(url, (error) => this.#end(CloseCode.ABNORMAL, error.reason, error));
   }
 
@@ -53,11 +63,22 @@ export class Socket {
     return this.#ws.bufferedAmount;
   }
 
-  /** @param {Frame} frame */
-  send(frame) {
-    if (!this.isOpen) return;
-    this.#ws.send(this.#serializer.serialize(frame));
-    this.framesOut += 1;
+  /** @param {Message} message */
+  sendMessage(message) {
+    if (this.isOpen) this.#send(this.#serializer.serializeMessage(message));
+  }
+
+  /**
+   * @param {Uint8Array<ArrayBuffer>} pcm a whole buffer
+   * @param {number} sampleRate Hz
+   */
+  sendAudio(pcm, sampleRate) {
+    if (this.isOpen) this.#send(this.#serializer.serializeAudio(pcm.buffer, sampleRate, 1));
+  }
+
+  /** @param {unknown} data that the serializer understands */
+  sendRaw(data) {
+    if (this.isOpen) this.#send(this.#serializer.serialize(data));
   }
 
   /**
@@ -81,18 +102,54 @@ export class Socket {
     this.#ws.close(3000, reason);
   }
 
-  /** @param {ArrayBuffer | string} data */
+  /** @param {any} data what a serializer made; some have nothing to say for some messages */
+  #send(data) {
+    if (data === null || data === undefined) return;
+    this.#ws.send(data);
+    this.framesOut += 1;
+  }
+
+  /** @param {ArrayBuffer | Blob | string} data */
   #receive(data) {
     if (!this.#handlers) return;
     this.framesIn += 1;
-    let frame;
-    try {
-      frame = this.#serializer.deserialize(data);
-    } catch {
-      this.#handlers.onBadFrame(typeof data === "string" ? data.length : data.byteLength);
+    if (this.#reading) {
+      this.#queue(data, this.#reading);
       return;
     }
-    if (frame) this.#handlers.onFrame(frame);
+    let incoming;
+    try {
+      incoming = this.#serializer.deserialize(data);
+    } catch {
+      this.#handlers.onBadFrame(sizeOf(data));
+      return;
+    }
+    if (incoming instanceof Promise) this.#await(incoming, data);
+    else if (incoming) this.#handlers.onIncoming(incoming);
+  }
+
+  /**
+   * @param {ArrayBuffer | Blob | string} data
+   * @param {Promise<void>} before
+   */
+  #queue(data, before) {
+    this.#await(before.then(() => this.#serializer.deserialize(data)), data);
+  }
+
+  /**
+   * @param {Promise<Incoming | null>} incoming
+   * @param {ArrayBuffer | Blob | string} data that it is made of
+   */
+  #await(incoming, data) {
+    const reading = incoming.then(
+      (found) => {
+        if (found) this.#handlers?.onIncoming(found);
+      },
+      () => this.#handlers?.onBadFrame(sizeOf(data)),
+    ).then(() => {
+      if (this.#reading === reading) this.#reading = null;
+    });
+    this.#reading = reading;
   }
 
   /**
@@ -106,4 +163,10 @@ export class Socket {
     this.#stopWatching();
     handlers?.onClose(code, reason, blocked);
   }
+}
+
+/** @param {ArrayBuffer | Blob | string} data */
+function sizeOf(data) {
+  if (typeof data === "string") return data.length;
+  return data instanceof Blob ? data.size : data.byteLength;
 }

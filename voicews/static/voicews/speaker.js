@@ -19,8 +19,10 @@ const MAX_SUSPENDED_MS = 2000;
 
 /** Plays on the context it is given, and leaves it open. */
 export class Speaker {
-  /** The last node before the loudspeaker: connect an analyser or a recorder to hear what is played. */
+  /** What the bot says, at its own volume. */
   node;
+  /** The last node before the loudspeaker. */
+  output;
   /** @type {MediaStreamAudioDestinationNode | null} */
   #tap = null;
   #context;
@@ -38,7 +40,14 @@ export class Speaker {
       outputChannelCount: [2],
     });
     this.node.port.onmessage = ({ data }) => onReport(data);
-    this.node.connect(context.destination);
+    this.output = new GainNode(context);
+    this.node.connect(this.output).connect(context.destination);
+  }
+
+  /** @param {number} volume 0 to 1 */
+  set volume(volume) {
+    // Without a click.
+    this.output.gain.setTargetAtTime(volume, this.#context.currentTime, 0.01);
   }
 
   /** Seconds from leaving the worklet to being heard, as far as the browser says. */
@@ -111,6 +120,7 @@ export class Speaker {
   close() {
     this.node.port.postMessage({ type: "close" });
     this.node.disconnect();
+    this.output.disconnect();
     for (const track of this.#tap?.stream.getTracks() ?? []) track.stop();
   }
 }

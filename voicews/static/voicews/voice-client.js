@@ -2,33 +2,38 @@
  * A call with a bot, as a page sees it: connect, talk, send messages, hear what happens, hang up.
  */
 
-import { requestConnection } from "./connect-endpoint.js";
+import { BOT } from "./call-media.js";
 import { CloseCode, mayReconnectAfter } from "./close-codes.js";
+import { requestConnection } from "./connect-endpoint.js";
+import { Conversation, errorText } from "./conversation.js";
 import { Emitter } from "./emitter.js";
-import { ErrorCode, toVoiceError, VoiceError } from "./errors.js";
-import { MESSAGE_EVENTS } from "./events.js";
-import {
-  botOutput, clientReady, dtmfButtons, newId, operatorText, RTVI_LABEL, rtviMessage,
-} from "./messages.js";
-import { listDevices } from "./microphone-access.js";
-import { Requests } from "./requests.js";
+import { ErrorCode, explain, toVoiceError, VoiceError } from "./errors.js";
+import { Log } from "./log.js";
+import { botOutput, RTVI_LABEL } from "./messages.js";
 import { State, StateMachine } from "./states.js";
+import { checkOptions, completeOptions } from "./transport-options.js";
+import { VERSION } from "./version.js";
 import { WebSocketTransport } from "./websocket-transport.js";
 
+/** @import { Tracks } from "./call-media.js" */
+/** @import { EndpointRequest } from "./connect-endpoint.js" */
+/** @import { FunctionCallHandler } from "./conversation.js" */
 /** @import { BotReady, VoiceEvents } from "./events.js" */
-/** @import { ConnectionParams, EndpointRequest } from "./connect-endpoint.js" */
 /** @import { Message } from "./messages.js" */
-/** @import { TransportHandlers } from "./websocket-transport.js" */
+/** @import { WebSocketTransportOptions } from "./transport-options.js" */
+/** @import { ConnectionHandlers } from "./voice-connection.js" */
 
 const CONNECT_TIMEOUT_MS = 20_000;
-const REQUEST_TIMEOUT_MS = 10_000;
 const STATS_MS = 1000;
+
+/** @typedef {Partial<EndpointRequest> & WebSocketTransportOptions} ConnectOptions */
 
 /**
  * @typedef {object} VoiceClientOptions
  * @property {WebSocketTransport} [transport]
  * @property {Partial<VoiceEvents>} [callbacks]
  * @property {boolean} [enableMic] whether a call starts with the microphone on, default true
+ * @property {boolean} [enableCam] default false
  * @property {number} [connectTimeoutMs] from the end of the permission prompt to the bot's answer,
  *   default 20000
  */
@@ -61,51 +66,82 @@ class Call {
 /** One call at a time, any number one after the other. */
 export class VoiceClient {
   #transport;
-  #enableMic;
   #connectTimeoutMs;
   #states;
   /** @type {Emitter<VoiceEvents & { [name: string]: (...args: any[]) => void }>} */
   #emitter = new Emitter();
-  #requests = new Requests();
+  #conversation;
+  #log = new Log();
+  #enableCam;
   /** @type {Call | null} */
   #call = null;
-  #micId = "";
-  #speakerId = "";
 
   /** @param {VoiceClientOptions} [options] */
-  constructor({ transport, callbacks = {}, enableMic = true, connectTimeoutMs } = {}) {
-    this.#transport = transport ?? new WebSocketTransport();
-    this.#enableMic = enableMic;
-    this.#connectTimeoutMs = connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
+  constructor({
+    transport = new WebSocketTransport(), callbacks = {}, enableMic = true, enableCam = false,
+    connectTimeoutMs = CONNECT_TIMEOUT_MS,
+  } = {}) {
+    this.#transport = transport;
+    this.#enableCam = enableCam;
+    this.#connectTimeoutMs = connectTimeoutMs;
+    const emit = this.#emitter.emit.bind(this.#emitter);
     this.#states = new StateMachine((state, previous) => {
-      this.#emitter.emit("onTransportStateChanged", state, previous);
+      this.#log.info(`${previous} -> ${state}`);
+      emit("onTransportStateChanged", state, previous);
     });
+    this.#conversation = new Conversation((message) => this.#send(message), emit);
+    transport.listen(emit);
+    transport.media.wantMic(enableMic);
     for (const [name, handler] of Object.entries(callbacks)) {
       if (handler) this.#emitter.on(name, handler);
     }
+  }
+
+  get transport() {
+    return this.#transport;
+  }
+
+  /** Of this library. */
+  get version() {
+    return VERSION;
   }
 
   get state() {
     return this.#states.state;
   }
 
+  get connected() {
+    return this.#states.is(State.CONNECTED, State.READY);
+  }
+
   /** Whether there is no call, so that one may be started. */
   get isIdle() {
-    return this.#states.is(State.DISCONNECTED, State.ERROR);
+    return this.#isPrepared || this.#states.is(State.DISCONNECTED, State.ERROR);
+  }
+
+  get #isPrepared() {
+    return this.#call === null && this.#states.is(State.INITIALIZED, State.AUTHENTICATED);
   }
 
   get stats() {
     return this.#transport.stats;
   }
 
+  /** @param {number} level one of LogLevel */
+  setLogLevel(level) {
+    this.#log.level = level;
+  }
+
+  // --- sound and devices ------------------------------------------------------------------------
+
   /** The player's last node, to connect an analyser or a recorder to; null outside a call. */
   get playbackNode() {
-    return this.#transport.audio?.playbackNode ?? null;
+    return this.#transport.media.audio?.playbackNode ?? null;
   }
 
   /** The audio context of the player; null outside a call. */
   get audioContext() {
-    return this.#transport.audio?.context ?? null;
+    return this.#transport.media.audio?.context ?? null;
   }
 
   /**
@@ -114,22 +150,117 @@ export class VoiceClient {
    * @param {string} destination
    */
   destinationNode(destination) {
-    return this.#transport.audio?.destinationNode(destination) ?? null;
+    return this.#transport.media.audio?.destinationNode(destination) ?? null;
   }
 
   /** What is played, as a stream; null outside a call. */
   get remoteStream() {
-    return this.#transport.audio?.remoteStream ?? null;
+    return this.#transport.media.audio?.remoteStream ?? null;
   }
 
   /** The microphone's stream; null while there is none. */
   get localStream() {
-    return this.#transport.audio?.localStream ?? null;
+    return this.#transport.media.audio?.localStream ?? null;
+  }
+
+  /** @returns {Tracks} the microphone's while it is sent, and the bot's, which is played already */
+  tracks() {
+    const audio = this.remoteStream?.getAudioTracks()[0];
+    return { ...this.#transport.tracks(), ...(audio ? { bot: { audio } } : {}) };
+  }
+
+  /** Of what is heard, 0 to 1; kept for later calls. */
+  get volume() {
+    return this.#transport.volume;
+  }
+
+  set volume(volume) {
+    this.#transport.volume = volume;
+  }
+
+  /** Whether each device is there and allowed, independent of calls. */
+  get mediaState() {
+    return this.#transport.media.state;
   }
 
   get isMicEnabled() {
-    return this.#transport.audio?.micEnabled ?? this.#enableMic;
+    return this.#transport.isMicEnabled;
   }
+
+  /**
+   * Muting sends one second of silence and then nothing; see `Microphone.disable` for the device.
+   * @param {boolean} enabled
+   * @throws {VoiceError} when the microphone can't be opened
+   */
+  async enableMic(enabled) {
+    await this.#transport.enableMic(enabled);
+  }
+
+  get isCamEnabled() {
+    return this.#transport.isCamEnabled;
+  }
+
+  /** @param {boolean} enabled */
+  enableCam(enabled) {
+    this.#transport.enableCam(enabled);
+  }
+
+  get isSharingScreen() {
+    return this.#transport.isSharingScreen;
+  }
+
+  /** @param {boolean} enabled */
+  enableScreenShare(enabled) {
+    this.#transport.enableScreenShare(enabled);
+  }
+
+  async getAllMics() {
+    return this.#transport.getAllMics();
+  }
+
+  async getAllCams() {
+    return this.#transport.getAllCams();
+  }
+
+  async getAllSpeakers() {
+    return this.#transport.getAllSpeakers();
+  }
+
+  /** Empty while there is none. */
+  get selectedMic() {
+    return this.#transport.selectedMic;
+  }
+
+  get selectedCam() {
+    return this.#transport.selectedCam;
+  }
+
+  get selectedSpeaker() {
+    return this.#transport.selectedSpeaker;
+  }
+
+  /**
+   * @param {string} deviceId the browser's default when empty; kept for later calls
+   * @throws {VoiceError}
+   */
+  async updateMic(deviceId) {
+    await this.#transport.updateMic(deviceId);
+  }
+
+  /** @param {string} deviceId the browser's default when empty; kept for later calls */
+  updateCam(deviceId) {
+    this.#transport.updateCam(deviceId);
+  }
+
+  /**
+   * @param {string} deviceId the browser's default when empty; kept for later calls
+   * @throws {VoiceError} speaker-unsupported, speaker-failed
+   */
+  async updateSpeaker(deviceId) {
+    await this.#transport.updateSpeaker(deviceId);
+  }
+
+  // --- the call ---------------------------------------------------------------------------------
 
   /**
    * @template {keyof VoiceEvents} Name
@@ -142,181 +273,281 @@ export class VoiceClient {
   }
 
   /**
+   * Opens the devices before a call, so that the user may be asked, and choose, in time.
+   * @throws {VoiceError}
+   */
+  async initDevices() {
+    if (this.#isPrepared) return;
+    this.#states.to(State.INITIALIZING);
+    try {
+      await this.#openMedia(completeOptions(this.#transport.options));
+      this.#states.to(State.INITIALIZED);
+    } catch (error) {
+      throw this.#abandon(toVoiceError(error, ErrorCode.MICROPHONE_FAILED, "The devices can't be opened."));
+    }
+  }
+
+  /**
+   * Asks a connect endpoint for a session; its answer is for `connect`.
+   * @param {EndpointRequest} request
+   * @returns {Promise<unknown>}
+   * @throws {VoiceError}
+   */
+  async startBot(request) {
+    await this.initDevices();
+    try {
+      return await this.#authenticate(request, new AbortController().signal);
+    } catch (error) {
+      throw this.#abandon(toVoiceError(error, ErrorCode.CONNECT_FAILED, "The call can't be started."));
+    }
+  }
+
+  /**
+   * @param {EndpointRequest} request
+   * @returns {Promise<BotReady>}
+   * @throws {VoiceError}
+   */
+  async startBotAndConnect(request) {
+    return this.connect(request);
+  }
+
+  /**
    * Starts a call. Call it straight from a user's gesture, or the browser may hold the sound back.
-   * @param {EndpointRequest | ConnectionParams} [params] a connect endpoint to ask, or its answer
+   * @param {ConnectOptions} [options] a connect endpoint to ask, or its answer; and any of the transport's
+   *   options, for this call
    * @returns {Promise<BotReady>} when the bot is ready
    * @throws {VoiceError} illegal-state while there is a call already; otherwise why there is none
    */
-  async connect(params = {}) {
-    this.#states.to(State.INITIALIZING);
+  async connect(options = {}) {
+    if (!this.#isPrepared) this.#states.to(State.INITIALIZING);
     const call = new Call();
     this.#call = call;
-    globalThis.addEventListener("pagehide", this.#onPageHide);
-    globalThis.navigator?.mediaDevices?.addEventListener("devicechange", this.#onDeviceChange);
-    this.#begin(call, params).catch((error) => {
+    this.#begin(call, options).catch((error) => {
       this.#end(call, toVoiceError(error, ErrorCode.CONNECT_FAILED, "The call can't be started."));
     });
     return call.botReady;
   }
 
-  /** Hangs up. Does nothing when there is no call. */
+  /** Hangs up, and lets go of the devices. Does nothing when there is no call. */
   async disconnect() {
     if (this.#call) this.#end(this.#call, null);
+    else if (this.#isPrepared) this.#abandon(null);
   }
 
-  /**
-   * Muting sends one second of silence and then nothing; see `Microphone.disable` for the device.
-   * @param {boolean} enabled
-   * @throws {VoiceError} when the microphone can't be opened
-   */
-  async enableMic(enabled) {
-    try {
-      await this.#transport.audio?.setMicEnabled(enabled);
-      this.#enableMic = enabled;
-    } finally {
-      this.#emitter.emit("onMicEnabled", this.isMicEnabled);
-    }
-  }
-
-  async getAllMics() {
-    return listDevices("audioinput");
-  }
-
-  async getAllSpeakers() {
-    return listDevices("audiooutput");
-  }
-
-  /**
-   * @param {string} deviceId the browser's default when empty; kept for later calls
-   * @throws {VoiceError}
-   */
-  async updateMic(deviceId) {
-    await this.#transport.audio?.setMic(deviceId);
-    this.#micId = deviceId;
-  }
-
-  /**
-   * @param {string} deviceId the browser's default when empty; kept for later calls
-   * @throws {VoiceError} speaker-unsupported, speaker-failed
-   */
-  async updateSpeaker(deviceId) {
-    await this.#transport.audio?.setSpeaker(deviceId);
-    this.#speakerId = deviceId;
-  }
+  // --- messages ---------------------------------------------------------------------------------
 
   /**
    * @param {string} type
    * @param {unknown} [data]
-   * @throws {VoiceError} illegal-state, connection-lost
+   * @throws {VoiceError} illegal-state, connection-lost; so do all that send
    */
   sendClientMessage(type, data) {
-    this.#send(rtviMessage("client-message", { t: type, d: data }));
+    this.#conversation.send("client-message", { t: type, d: data });
   }
 
   /**
    * @param {string} type
    * @param {unknown} [data]
-   * @param {number} [timeoutMs]
+   * @param {number} [timeoutMs] default 10000
    * @returns {Promise<unknown>} the bot's answer
    * @throws {VoiceError} request-failed, request-timeout, connection-lost
    */
-  async sendClientRequest(type, data, timeoutMs = REQUEST_TIMEOUT_MS) {
-    const id = newId();
-    this.#send(rtviMessage("client-message", { t: type, d: data }, id));
-    const answer = await this.#requests.add(id, timeoutMs);
-    return /** @type {{ d?: unknown } | undefined} */ (answer)?.d;
+  async sendClientRequest(type, data, timeoutMs) {
+    return this.#conversation.request(type, data, timeoutMs);
   }
 
   /**
    * @param {string} content
    * @param {{ run_immediately?: boolean, audio_response?: boolean }} [options]
-   * @throws {VoiceError} illegal-state, connection-lost
    */
   sendText(content, options = {}) {
-    this.#send(rtviMessage("send-text", { content, options }));
+    this.#conversation.send("send-text", { content, options });
+  }
+
+  /**
+   * @param {{ role: "user" | "assistant", content: unknown, run_immediately?: boolean }} context
+   */
+  appendToContext({ role, content, run_immediately: runImmediately }) {
+    this.#conversation.send("append-to-context", {
+      role, content, run_immediately: runImmediately,
+    });
   }
 
   /**
    * @param {string | string[]} buttons 0-9, *, #, A-D
-   * @throws {VoiceError} invalid-argument, illegal-state, connection-lost
+   * @throws {VoiceError} invalid-argument
    */
+  sendDTMF(buttons) {
+    this.#conversation.sendDTMF(buttons);
+  }
+
+  /** @param {string | string[]} buttons */
   sendDtmf(buttons) {
-    this.#send(rtviMessage("dtmf", { buttons: dtmfButtons(buttons) }));
+    this.sendDTMF(buttons);
   }
 
   /**
-   * Asks the bot to end the call.
-   * @throws {VoiceError} illegal-state, connection-lost
+   * The user did something on the page that the bot should know of.
+   * @param {string} event
+   * @param {unknown} [payload]
    */
+  sendUIEvent(event, payload) {
+    this.#conversation.send("ui-event", { event, payload });
+  }
+
+  /**
+   * @param {string} jobId
+   * @param {string} [reason]
+   */
+  cancelUIJobGroup(jobId, reason) {
+    this.#conversation.send("ui-cancel-job-group", {
+      job_id: jobId, ...(reason === undefined ? {} : { reason }),
+    });
+  }
+
+  /** Asks the bot to end the call. */
   disconnectBot() {
-    this.#send(rtviMessage("disconnect-bot", {}));
+    this.#conversation.send("disconnect-bot", {});
+  }
+
+  /**
+   * @param {string} functionName that the bot's language model may call on this page
+   * @param {FunctionCallHandler} handler
+   */
+  registerFunctionCallHandler(functionName, handler) {
+    this.#conversation.setFunction(functionName, handler);
+  }
+
+  /** @param {string} functionName */
+  unregisterFunctionCallHandler(functionName) {
+    this.#conversation.setFunction(functionName, null);
+  }
+
+  unregisterAllFunctionCallHandlers() {
+    this.#conversation.setFunction(null, null);
+  }
+
+  // --- inside -----------------------------------------------------------------------------------
+
+  /** @param {ReturnType<typeof completeOptions>} options */
+  async #openMedia(options) {
+    await this.#transport.media.open(options);
+    if (this.#enableCam) this.#transport.enableCam(true);
+  }
+
+  /**
+   * @param {EndpointRequest} request
+   * @param {AbortSignal} signal
+   */
+  async #authenticate(request, signal) {
+    this.#states.to(State.AUTHENTICATING);
+    const answer = await requestConnection(request, signal);
+    signal.throwIfAborted();
+    this.#states.to(State.AUTHENTICATED);
+    this.#emitter.emit("onBotStarted", answer);
+    return answer;
+  }
+
+  /**
+   * Ends what was prepared for a call that did not begin.
+   * @template {VoiceError | null} E
+   * @param {E} error
+   * @returns {E}
+   */
+  #abandon(error) {
+    this.#transport.media.close();
+    this.#states.to(State.DISCONNECTING);
+    this.#states.to(error ? State.ERROR : State.DISCONNECTED);
+    if (error) this.#tellError(error, true);
+    return error;
   }
 
   /**
    * @param {Call} call
-   * @param {EndpointRequest | ConnectionParams} params
+   * @param {ConnectOptions} options
    */
-  async #begin(call, params) {
+  async #begin(call, { endpoint, requestData, headers, timeout, ...rest }) {
     const { signal } = call.abort;
-    await this.#transport.open(this.#handlers(call), {
-      mic: this.#enableMic,
-      micId: this.#micId,
-      speakerId: this.#speakerId,
-    });
+    const options = completeOptions({ ...this.#transport.options, ...checkOptions(rest) });
+    this.#transport.connection.open(this.#handlers(call), options);
+    await this.#openMedia(options);
     if (signal.aborted) return;
-    this.#emitter.emit("onMicEnabled", this.isMicEnabled);
     call.connectTimer = setTimeout(() => this.#end(call, connectTimeout()), this.#connectTimeoutMs);
-    this.#states.to(State.INITIALIZED);
-    if ("endpoint" in params) {
-      this.#states.to(State.AUTHENTICATING);
-      params = await requestConnection(params, signal);
-      if (signal.aborted) return;
+    if (this.#states.is(State.INITIALIZING)) this.#states.to(State.INITIALIZED);
+    let { params } = options;
+    if (endpoint !== undefined) {
+      const request = { endpoint, requestData, headers, timeout };
+      params = await this.#authenticate(request, signal);
     }
     this.#states.to(State.CONNECTING);
-    this.#transport.connect(/** @type {ConnectionParams} */ (params));
+    this.#transport.connection.connect(params);
   }
 
   /**
    * @param {Call} call
-   * @returns {TransportHandlers}
+   * @returns {ConnectionHandlers}
    */
   #handlers(call) {
     const emit = this.#emitter.emit.bind(this.#emitter);
     return {
       onOpen: () => {
         this.#states.to(State.CONNECTED);
-        this.#transport.send(clientReady());
+        this.#transport.connection.sayReady();
         emit("onConnected");
       },
+      onReady: (data, isBack) => this.#onReady(call, data, isBack),
       onMessage: (message) => this.#onMessage(call, message),
-      onFrame: (frame) => {
-        if (frame.type === "transcription") {
-          const { text, userId, timestamp } = frame;
+      onIncoming: (incoming) => {
+        if (incoming.type === "transcription") {
+          const { text, userId, timestamp } = incoming;
           emit("onUserTranscript", { text, user_id: userId, timestamp, final: true });
-        } else if (frame.type === "text") {
-          emit("onBotOutput", botOutput({ text: frame.text }));
+        } else if (incoming.type === "text") {
+          emit("onBotOutput", botOutput({ text: incoming.text }));
+        } else if (incoming.type === "raw") {
+          emit("onRawMessage", incoming.message);
         }
       },
       onInterruption: () => emit("onInterruption"),
       onReconnecting: ({ delayMs, round, isNewRound }, error) => {
-        this.#requests.rejectAll(error);
+        this.#conversation.rejectRequests(error);
         if (!this.#states.is(State.RECONNECTING)) this.#states.to(State.RECONNECTING);
         if (isNewRound) emit("onReconnecting", { attempt: round, delayMs, error });
+      },
+      onReopened: () => {
+        this.#states.to(State.CONNECTED);
+        emit("onConnected");
       },
       onClosed: (code, reason, error) => {
         const expected = code === CloseCode.NORMAL && call.wasReady;
         this.#end(call, expected ? null : error, { code, reason });
       },
+      onLeave: () => void this.disconnect(),
       onLocalLevel: (level) => emit("onLocalAudioLevel", level),
       onPlayback: (report) => {
-        emit("onRemoteAudioLevel", report.level);
+        emit("onRemoteAudioLevel", report.level, BOT);
         emit("onPlayback", report);
       },
-      onError: (error) => {
-        emit("onError", error);
-        emit("onMicEnabled", this.isMicEnabled);
-      },
     };
+  }
+
+  /**
+   * @param {Call} call
+   * @param {BotReady} data
+   * @param {boolean} isBack
+   */
+  #onReady(call, data, isBack) {
+    clearTimeout(call.connectTimer);
+    this.#states.to(State.READY);
+    if (isBack) {
+      this.#emitter.emit("onReconnected", data);
+      return;
+    }
+    call.wasReady = true;
+    call.statsTimer = setInterval(() => this.#emitter.emit("onStats", this.stats), STATS_MS);
+    this.#emitter.emit("onBotConnected", BOT);
+    this.#emitter.emit("onParticipantJoined", BOT);
+    this.#emitter.emit("onBotReady", data);
+    call.resolve(data);
   }
 
   /**
@@ -324,61 +555,16 @@ export class VoiceClient {
    * @param {Message} message
    */
   #onMessage(call, message) {
-    const { label, type, id, data } = message;
-    if (label !== RTVI_LABEL) {
-      this.#emitter.emit("onMessage", message);
-    } else if (type === "bot-ready") {
-      this.#onBotReady(call, data ?? {});
-    } else if (type === "server-response") {
-      this.#requests.resolve(id, data);
-    } else if (type === "error-response") {
-      this.#onErrorResponse(id, data);
-    } else if (type === "error") {
+    const { label, type, data } = message;
+    this.#log.debug(`received ${type}`);
+    if (label === RTVI_LABEL && type === "error") {
       this.#onBotError(call, data);
-    } else if (Object.hasOwn(MESSAGE_EVENTS, type)) {
-      if (type === "bot-stopped-speaking") this.#transport.endUtterance();
-      const event = MESSAGE_EVENTS[/** @type {keyof typeof MESSAGE_EVENTS} */ (type)];
-      this.#emitter.emit(event, event === "onBotOutput" ? botOutput(data) : data);
-      const text = event === "onServerMessage" ? operatorText(data) : null;
-      if (text !== null) this.#emitter.emit("onOperatorMessage", { text });
-    } else {
-      this.#emitter.emit("onMessage", message);
-    }
-  }
-
-  /**
-   * @param {Call} call
-   * @param {BotReady} data
-   */
-  #onBotReady(call, data) {
-    // A bot that restarts inside its session may say so again; there is nothing new in that.
-    if (!this.#states.is(State.CONNECTED)) return;
-    clearTimeout(call.connectTimer);
-    const graceSecs = data.voicews?.reconnect_grace_secs;
-    this.#transport.ready({
-      extended: data.voicews !== undefined,
-      resumeToken: data.voicews?.resume_token ?? "",
-      graceMs: typeof graceSecs === "number" ? graceSecs * 1000 : null,
-    });
-    this.#states.to(State.READY);
-    if (call.wasReady) {
-      this.#emitter.emit("onReconnected", data);
       return;
     }
-    call.wasReady = true;
-    call.statsTimer = setInterval(() => this.#emitter.emit("onStats", this.stats), STATS_MS);
-    this.#emitter.emit("onBotReady", data);
-    call.resolve(data);
-  }
-
-  /**
-   * @param {string | undefined} id
-   * @param {any} data
-   */
-  #onErrorResponse(id, data) {
-    const reason = errorText(data);
-    const error = new VoiceError(ErrorCode.REQUEST_FAILED, "The bot could not do this.", { reason });
-    if (!this.#requests.reject(id, error)) this.#emitter.emit("onError", error);
+    if (label === RTVI_LABEL && type === "bot-stopped-speaking") {
+      this.#transport.connection.endUtterance();
+    }
+    this.#conversation.receive(message);
   }
 
   /**
@@ -390,7 +576,17 @@ export class VoiceClient {
     const reason = errorText(data);
     const error = new VoiceError(ErrorCode.BOT_ERROR, "The bot reports an error.", { reason, fatal });
     if (fatal) this.#end(call, error);
-    else this.#emitter.emit("onError", error);
+    else this.#tellError(error, false);
+  }
+
+  /**
+   * @param {VoiceError} error
+   * @param {boolean} fatal whether the call is over
+   */
+  #tellError(error, fatal) {
+    error.fatal = fatal;
+    this.#log[fatal ? "error" : "warn"](explain(error));
+    this.#emitter.emit("onError", error);
   }
 
   /** @param {Message} message */
@@ -401,7 +597,8 @@ export class VoiceClient {
         `Nothing can be sent while the call is ${this.state}.`,
       );
     }
-    this.#transport.send(message);
+    this.#log.debug(`sends ${message.type}`);
+    this.#transport.connection.send(message);
   }
 
   /**
@@ -415,39 +612,26 @@ export class VoiceClient {
     this.#call = null;
     clearTimeout(call.connectTimer);
     clearInterval(call.statsTimer);
-    globalThis.removeEventListener("pagehide", this.#onPageHide);
-    globalThis.navigator?.mediaDevices?.removeEventListener("devicechange", this.#onDeviceChange);
     this.#states.to(State.DISCONNECTING);
     call.abort.abort();
-    this.#transport.close(error ? error.code : "client left");
+    this.#transport.connection.close(error ? error.code : "client left");
+    this.#transport.media.close();
     if (error) error.fatal = true;
     const over = error ?? new VoiceError(ErrorCode.CANCELLED, "The call has ended.");
-    this.#requests.rejectAll(over);
+    this.#conversation.rejectRequests(over);
     call.reject(over);
     // A call that could not be brought back has ended, and nothing is wrong with the next one.
     const isOver = error === null || (call.wasReady && code !== null && mayReconnectAfter(code));
     this.#states.to(isOver ? State.DISCONNECTED : State.ERROR);
-    if (error) this.#emitter.emit("onError", error);
+    if (error) this.#tellError(error, true);
+    if (call.wasReady) {
+      this.#emitter.emit("onParticipantLeft", BOT);
+      this.#emitter.emit("onBotDisconnected", BOT);
+    }
     this.#emitter.emit("onDisconnected", { code, reason, error });
   }
-
-  /**
-   * A page that goes away for good is closed by the browser itself, with code 1001, which pages may
-   * not send. One that is kept for going back to must hang up first.
-   * @param {PageTransitionEvent} event
-   */
-  #onPageHide = (event) => {
-    if (event.persisted) void this.disconnect();
-  };
-
-  #onDeviceChange = () => this.#emitter.emit("onDevicesChanged");
 }
 
 function connectTimeout() {
   return new VoiceError(ErrorCode.TIMEOUT, "The bot did not answer in time.");
-}
-
-/** @param {any} data */
-function errorText(data) {
-  return typeof data?.error === "string" ? data.error : "";
 }

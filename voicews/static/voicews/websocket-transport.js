@@ -1,177 +1,61 @@
 /**
- * Carries a call over a WebSocket: its audio, its messages, and the way back after a lost connection.
+ * The transport of a call: what both clients, ours and Pipecat's own, put their calls on.
+ *
+ * It has the methods of `Transport` in @pipecat-ai/client-js 1.13, so `new PipecatClient({ transport })`
+ * takes it; `VoiceClient` uses the same media and connection directly.
  */
 
 import { CallAudio } from "./call-audio.js";
-import { closeError, mayReconnectAfter } from "./close-codes.js";
-import { socketUrl, unreachable } from "./connect-endpoint.js";
-import { ErrorCode, VoiceError } from "./errors.js";
-import { Liveness } from "./liveness.js";
-import { parseMessage, ping, playback, VOICEWS_LABEL } from "./messages.js";
-import { MicQueue } from "./mic-queue.js";
-import { PlaybackReporter } from "./playback-reporter.js";
-import { ProtobufFrameSerializer } from "./protobuf-frame-serializer.js";
-import { ReconnectPolicy } from "./reconnect-policy.js";
-import { Socket } from "./socket.js";
+import { BOT, CallMedia } from "./call-media.js";
+import { CloseCode } from "./close-codes.js";
+import { DeviceError } from "./device-error.js";
+import { ErrorCode, explain, toVoiceError, VoiceError } from "./errors.js";
+import { newId, RTVI_LABEL } from "./messages.js";
+import { checkOptions, completeOptions } from "./transport-options.js";
+import { VoiceConnection } from "./voice-connection.js";
 
 /** @import { CallAudioOptions } from "./call-audio.js" */
-/** @import { ConnectionParams } from "./connect-endpoint.js" */
-/** @import { PlaybackReport } from "./jitter-buffer.js" */
+/** @import { SelectedDevice, Tracks } from "./call-media.js" */
+/** @import { BotReady } from "./events.js" */
 /** @import { Message } from "./messages.js" */
-/** @import { UserAudioHook } from "./microphone.js" */
-/** @import { AudioFrame, Frame, FrameSerializer } from "./protobuf-frame-serializer.js" */
-/** @import { ReconnectOptions, ReconnectTry } from "./reconnect-policy.js" */
+/** @import { WebSocketTransportOptions } from "./transport-options.js" */
+/** @import { ConnectionHandlers } from "./voice-connection.js" */
 
-const MIC_FRAME_MS = 20;
-/** How long one try to come back may take, from the socket's opening to the bot's answer. */
-const RECONNECT_TRY_MS = 10_000;
-const MIN_SAMPLE_RATE = 3000;
-const MAX_SAMPLE_RATE = 384_000;
-const MAX_CHANNELS = 8;
+/** @typedef {(name: string, ...args: any[]) => void} Listener */
+/** @typedef {{ callbacks?: Record<string, any>, enableMic?: boolean, enableCam?: boolean, enableScreenShare?: boolean }} PipecatOptions */
 
-/**
- * @typedef {object} WebSocketTransportOptions
- * @property {string} [ws_url] used by `connect` when it is not given one
- * @property {string} [wsUrl] the same
- * @property {FrameSerializer} [serializer] default: ProtobufFrameSerializer
- * @property {number} [recorderSampleRate] Hz of the microphone's frames, default 16000
- * @property {number | null} [playerSampleRate] Hz of the player's audio context, default null: the
- *   device's own. Frames of any rate are played right with either.
- * @property {UserAudioHook | null} [handleUserAudioStream] taps or replaces the microphone
- * @property {ReconnectOptions} [reconnect] default: two rounds of tries
- */
+/** Of RTVI, that @pipecat-ai/client-js 1.13 announces. */
+const PIPECAT_RTVI_VERSION = "2.1.0";
+/** A message of this size still fits into the server's limit with all that is around it. */
+const MAX_MESSAGE_BYTES = 1024 * 1024 - 1024;
 
-/**
- * What the owner of a transport, usually a VoiceClient, wants to know of it.
- * @typedef {object} TransportHandlers
- * @property {() => void} onOpen
- * @property {(message: Message) => void} onMessage
- * @property {(frame: Frame) => void} onFrame text and transcription frames
- * @property {() => void} onInterruption
- * @property {(next: ReconnectTry, error: VoiceError) => void} onReconnecting
- * @property {(code: number, reason: string, error: VoiceError) => void} onClosed for good
- * @property {(level: number) => void} onLocalLevel
- * @property {(report: PlaybackReport) => void} onPlayback
- * @property {(error: VoiceError) => void} onError not fatal
- */
-
-/**
- * @typedef {object} TransportStats
- * @property {number | null} rttMs null until measured, or when the server does not answer pings
- * @property {number} bufferedMs audio that waits to be played
- * @property {number} underruns times that the player ran dry within an utterance
- * @property {number} concealedMs silence that was heard because of that
- * @property {number} droppedMicMs microphone audio that could not be sent in time
- * @property {number} droppedBytes PCM that was dropped in either direction
- * @property {number} badFrames messages that could not be read
- * @property {number} framesIn
- * @property {number} framesOut
- * @property {number | null} mouthToEarMs estimate of what the way costs: both devices, the network
- *   and our buffers, without the time that the bot takes to think
- */
-
+// Pipecat's client hands this object out as a proxy, whose getters can't see private fields: what a getter
+// needs is in plain ones, with an underscore.
 export class WebSocketTransport {
-  #options;
-  #serializer;
-  /** @type {TransportHandlers | null} */
-  #handlers = null;
-  /** @type {CallAudio | null} */
-  #audio = null;
-  /** @type {Socket | null} */
-  #socket = null;
-  /** @type {ConnectionParams} */
-  #params = {};
-  #token = "";
-  #ready = false;
-  /**
-   * How far the call ever came: before the bot has answered, a lost connection is a failed one.
-   * @type {"connecting" | "opened" | "ready"}
-   */
-  #progress = "connecting";
-  #extended = false;
-  #policy;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #timer;
-  #liveness;
-  #micQueue;
-  #reporter;
-  /** @type {PlaybackReport | null} */
-  #playback = null;
-  #badFrames = 0;
-  #badBytes = 0;
-  #framesIn = 0;
-  #framesOut = 0;
+  /** @type {Listener} */
+  _listener = () => {};
+  /** @type {string} a TransportState of Pipecat's client */
+  _state = "disconnected";
+  /** @type {PipecatOptions} */
+  _clientOptions = {};
+  /** @type {((message: any) => void) | null} of Pipecat's client; null while ours has the transport */
+  _onMessage = null;
+  /** @type {unknown} */
+  startBotParams;
+  /** @type {{ resolve: () => void, reject: (error: VoiceError) => void } | null} */
+  _connecting = null;
 
   /** @param {WebSocketTransportOptions} [options] */
   constructor(options = {}) {
-    this.#options = options;
-    this.recorderSampleRate = options.recorderSampleRate ?? 16_000;
-    this.playerSampleRate = options.playerSampleRate ?? null;
-    this.#serializer = options.serializer ?? new ProtobufFrameSerializer();
-    this.#policy = new ReconnectPolicy(options.reconnect);
-    this.#micQueue = new MicQueue(this.recorderSampleRate);
-    this.#liveness = new Liveness({
-      onPing: (id) => this.#sendMessage(ping(id)),
-      onLost: () => this.#socket?.abandon("no answer to pings for 5 seconds"),
-    });
-    this.#reporter = new PlaybackReporter((position) => this.#sendMessage(playback(position)));
-  }
-
-  /** @returns {CallAudio | null} null outside a call */
-  get audio() {
-    return this.#audio;
-  }
-
-  /** @returns {TransportStats} */
-  get stats() {
-    const { rttMs } = this.#liveness;
-    const bufferedMs = this.#playback?.bufferedMs ?? 0;
-    const deviceMs = this.#audio
-      ? (this.#audio.captureLatencySecs + this.#audio.outputLatencySecs) * 1000
-      : 0;
-    return {
-      rttMs,
-      bufferedMs,
-      underruns: this.#playback?.underruns ?? 0,
-      concealedMs: this.#playback?.concealedMs ?? 0,
-      droppedMicMs: this.#micQueue.droppedMs,
-      droppedBytes: this.#micQueue.droppedBytes + this.#badBytes,
-      badFrames: this.#badFrames,
-      framesIn: this.#framesIn + (this.#socket?.framesIn ?? 0),
-      framesOut: this.#framesOut + (this.#socket?.framesOut ?? 0),
-      mouthToEarMs: rttMs === null
-        ? null
-        : deviceMs + this.#micQueue.waitingMs + rttMs + bufferedMs,
-    };
-  }
-
-  /**
-   * Starts a new call: counters at zero, audio devices open. Call it straight from a user's gesture.
-   * @param {TransportHandlers} handlers
-   * @param {{ mic: boolean, micId: string, speakerId: string }} devices
-   * @throws {VoiceError}
-   */
-  async open(handlers, devices) {
-    this.close("replaced by a new call");
-    this.#handlers = handlers;
-    this.#ready = this.#extended = false;
-    this.#progress = "connecting";
-    this.#policy = new ReconnectPolicy(this.#options.reconnect);
-    this.#micQueue = new MicQueue(this.recorderSampleRate);
-    this.#liveness.rttMs = null;
-    this.#playback = null;
-    this.#badFrames = this.#badBytes = this.#framesIn = this.#framesOut = 0;
-    this.#audio = this.createAudio({
-      recorderSampleRate: this.recorderSampleRate,
-      playerSampleRate: this.playerSampleRate,
-      frameMs: MIC_FRAME_MS,
-      handleUserAudioStream: this.#options.handleUserAudioStream ?? null,
-      sendAudio: (pcm) => this.sendAudio(pcm),
-      onMicFrame: (pcm, level) => this.#onMicFrame(pcm, level),
-      onPlayback: (report) => this.#onPlayback(report),
-      onError: (error) => this.#handlers?.onError(error),
-    });
-    await this.#audio.open(devices);
+    this.options = checkOptions(options);
+    const complete = completeOptions(this.options);
+    this.recorderSampleRate = complete.recorderSampleRate;
+    this.playerSampleRate = complete.playerSampleRate;
+    this.media = new CallMedia(
+      (audioOptions) => this.createAudio(audioOptions),
+      (name, ...args) => this._listener(name, ...args),
+    );
+    this.connection = new VoiceConnection(this.media, complete);
   }
 
   /**
@@ -183,237 +67,304 @@ export class WebSocketTransport {
     return new CallAudio(options);
   }
 
-  /**
-   * @param {ConnectionParams} params
-   * @throws {VoiceError} invalid-argument
-   */
-  connect(params) {
-    const { ws_url = this.#options.ws_url, wsUrl = this.#options.wsUrl, token } = params;
-    this.#params = { ws_url: ws_url ?? wsUrl, token };
-    this.#token = token ?? "";
-    this.#openSocket();
+  /** @param {Listener} listener what the devices do, by the names of the events */
+  listen(listener) {
+    this._listener = listener;
+  }
+
+  get stats() {
+    return this.connection.stats;
+  }
+
+  /** Of what is heard, 0 to 1. */
+  get volume() {
+    return this.media.volume;
+  }
+
+  set volume(volume) {
+    this.media.volume = volume;
   }
 
   /**
-   * The bot has answered: audio may flow.
-   * @param {{ extended: boolean, resumeToken: string, graceMs: number | null }} bot whether it speaks
-   *   our extension, the token to come back with, and for how long that is possible
+   * Sends audio of the page's own, beside or instead of a microphone's.
+   * @param {ArrayBuffer | ArrayBufferView} data 16-bit little-endian mono PCM at recorderSampleRate
    */
-  ready({ extended, resumeToken, graceMs }) {
-    clearTimeout(this.#timer);
-    this.#ready = true;
-    this.#progress = "ready";
-    this.#extended = extended;
-    if (resumeToken) this.#token = resumeToken;
-    this.#policy.ready(performance.now(), graceMs);
-    if (extended) this.#liveness.start();
-    this.#micQueue.drain(this.#outlet());
+  handleUserAudioStream(data) {
+    this.connection.sendAudio(data);
   }
 
   /**
    * @param {Message} message
    * @throws {VoiceError} connection-lost
    */
-  send(message) {
-    if (!this.#socket?.isOpen) {
-      throw new VoiceError(ErrorCode.CONNECTION_LOST, "There is no connection to send this on.");
-    }
-    this.#sendMessage(message);
+  sendMessage(message) {
+    this.connection.send(message);
   }
 
   /**
-   * Sends audio of the page's own instead of a microphone's; it is dropped while muted.
-   * @param {ArrayBuffer | ArrayBufferView} pcm 16-bit little-endian mono PCM at recorderSampleRate
+   * @param {unknown} message what the serializer's `serialize` takes
+   * @throws {VoiceError} connection-lost
    */
-  sendAudio(pcm) {
-    if (!this.#audio?.micEnabled) return;
-    this.#queueAudio(ArrayBuffer.isView(pcm)
-      ? new Uint8Array(pcm.buffer, pcm.byteOffset, pcm.byteLength).slice()
-      : new Uint8Array(pcm));
+  sendRawMessage(message) {
+    this.connection.sendRaw(message);
   }
 
-  /** The bot has finished an utterance: what comes next is a new one, and not late. */
-  endUtterance() {
-    this.#audio?.endUtterance();
+  get maxMessageSize() {
+    return MAX_MESSAGE_BYTES;
+  }
+
+  // --- devices ----------------------------------------------------------------------------------
+
+  getAllMics() {
+    return this.media.devices("audioinput");
+  }
+
+  getAllCams() {
+    return this.media.devices("videoinput");
+  }
+
+  getAllSpeakers() {
+    return this.media.devices("audiooutput");
+  }
+
+  /** @returns {SelectedDevice} */
+  get selectedMic() {
+    return this.media.selectedMic;
+  }
+
+  /** @returns {SelectedDevice} */
+  get selectedCam() {
+    return this.media.selectedCam;
+  }
+
+  /** @returns {SelectedDevice} */
+  get selectedSpeaker() {
+    return this.media.selectedSpeaker;
+  }
+
+  /** @param {string} micId */
+  updateMic(micId) {
+    return this._told(this.media.updateMic(micId));
+  }
+
+  /** @param {string} camId */
+  updateCam(camId) {
+    this.media.updateCam(camId);
+  }
+
+  /** @param {string} speakerId */
+  updateSpeaker(speakerId) {
+    return this._told(this.media.updateSpeaker(speakerId));
+  }
+
+  /** @param {boolean} enable */
+  enableMic(enable) {
+    if (!this.media.audio) this.media.wantMic(enable);
+    return this._told(this.media.enableMic(enable));
+  }
+
+  get isMicEnabled() {
+    return this.media.isMicEnabled;
+  }
+
+  /** @param {boolean} enable */
+  enableCam(enable) {
+    if (enable) this._listener("onUnsupportedFeature", unsupported("enableCam"));
+  }
+
+  get isCamEnabled() {
+    return false;
+  }
+
+  /** @param {boolean} enable */
+  enableScreenShare(enable) {
+    if (enable) this._listener("onUnsupportedFeature", unsupported("enableScreenShare"));
+  }
+
+  get isSharingScreen() {
+    return false;
+  }
+
+  /** @returns {Tracks} the bot's sound is played by the transport, and has no track here */
+  tracks() {
+    return this.media.tracks();
   }
 
   /**
-   * Ends the call from our side and lets go of everything; nothing is reported any more.
-   * @param {string} reason
+   * Pipecat's client awaits none of these: what fails is told as an event.
+   * @param {Promise<void>} doing
    */
-  close(reason) {
-    this.#handlers = null;
-    this.#leaveSocket();
-    this.#socket?.close(reason);
-    this.#forgetSocket();
-    this.#audio?.close();
-    this.#audio = null;
-  }
-
-  #openSocket() {
-    const url = socketUrl(this.#params, this.#token);
-    const socket = new Socket(url, this.#serializer, {
-      onOpen: () => this.#onSocketOpen(),
-      onFrame: (frame) => this.#onFrame(frame),
-      onBadFrame: (bytes) => this.#countBad(bytes),
-      onClose: (code, reason, blocked) => {
-        const error = blocked ?? closeError(code, reason, this.#progress);
-        if (error.code === ErrorCode.CONNECT_FAILED && this.#progress === "connecting") {
-          error.message = unreachable(url);
-        }
-        this.#onSocketClose(code, reason, error);
-      },
+  async _told(doing) {
+    if (!this._onMessage) return doing;
+    return doing.catch((error) => {
+      const told = toVoiceError(error, ErrorCode.MICROPHONE_FAILED, "The device can't be used.");
+      if (!DeviceError.of(told)) this._tellError(told, false);
     });
-    this.#socket = socket;
-    if (this.#progress === "ready") {
-      this.#timer = setTimeout(() => socket.abandon("no answer in time"), RECONNECT_TRY_MS);
-    }
   }
 
-  #onSocketOpen() {
-    if (this.#progress === "connecting") this.#progress = "opened";
-    this.#handlers?.onOpen();
+  // --- what Pipecat's client calls --------------------------------------------------------------
+
+  /**
+   * @param {PipecatOptions} options
+   * @param {(message: any) => void} onMessage
+   */
+  initialize(options, onMessage) {
+    this._clientOptions = options;
+    this._onMessage = onMessage;
+    this.connection.rtviVersion = PIPECAT_RTVI_VERSION;
+    this.media.wantMic(options.enableMic ?? true);
+    this.listen((name, ...args) => this._call(name, ...args));
+    this.state = "disconnected";
   }
 
-  #leaveSocket() {
-    clearTimeout(this.#timer);
-    this.#liveness.stop();
-    this.#ready = false;
-  }
-
-  #forgetSocket() {
-    this.#framesIn += this.#socket?.framesIn ?? 0;
-    this.#framesOut += this.#socket?.framesOut ?? 0;
-    this.#socket = null;
+  /** What is wrong with a device is told by `onDeviceError`; a call without a microphone goes on. */
+  async initDevices() {
+    this.state = "initializing";
+    await this._openMedia(completeOptions(this.options));
+    if (this._clientOptions.enableCam) this.enableCam(true);
+    if (this._clientOptions.enableScreenShare) this.enableScreenShare(true);
+    this.state = "initialized";
   }
 
   /**
-   * @param {number} code
-   * @param {string} reason
-   * @param {VoiceError} error
+   * @param {WebSocketTransportOptions} [params] overrides what the constructor was given
+   * @throws {VoiceError} why there is no connection
    */
-  #onSocketClose(code, reason, error) {
-    this.#leaveSocket();
-    this.#forgetSocket();
-    this.#audio?.endUtterance();
-    const mayReturn = this.#progress === "ready";
-    const next = mayReturn ? this.#policy.next(code, performance.now()) : null;
-    if (next === null) {
-      if (this.#policy.rounds > 0 && mayReconnectAfter(code)) {
-        error.message += " Reconnecting failed: please start a new call.";
-      }
-      this.#handlers?.onClosed(code, reason, error);
-      return;
-    }
-    this.#timer = setTimeout(() => this.#openSocket(), next.delayMs);
-    this.#handlers?.onReconnecting(next, error);
-  }
-
-  /** @param {Frame} frame */
-  #onFrame(frame) {
-    switch (frame.type) {
-      case "audio":
-        this.#play(frame);
-        break;
-      case "interruption":
-        this.#audio?.flush(frame.destination);
-        if (!frame.destination) this.#handlers?.onInterruption();
-        break;
-      case "message":
-        this.#onMessage(frame.data);
-        break;
-      default:
-        this.#handlers?.onFrame(frame);
-    }
-  }
-
-  /** @param {string} data */
-  #onMessage(data) {
-    let message;
+  async connect(params) {
+    const options = completeOptions({ ...this.options, ...checkOptions(params) });
+    this.state = "connecting";
     try {
-      message = parseMessage(data);
-    } catch {
-      this.#countBad(data.length);
-      return;
-    }
-    if (message.label === VOICEWS_LABEL && message.type === "pong") {
-      this.#liveness.pong(String(message.id));
-    } else {
-      this.#handlers?.onMessage(message);
+      await this._openMedia(options);
+      this.connection.open(this._handlers(), options);
+      await new Promise((resolve, reject) => {
+        this._connecting = { resolve: () => resolve(undefined), reject };
+        this.connection.connect(options.params);
+      });
+    } catch (error) {
+      if (this._state === "connecting") this.state = "error";
+      throw error;
+    } finally {
+      this._connecting = null;
     }
   }
 
-  /** @param {AudioFrame} frame */
-  #play({ audio, sampleRate, numChannels, pts, destination }) {
-    const playable = audio.length > 0
-      && sampleRate >= MIN_SAMPLE_RATE && sampleRate <= MAX_SAMPLE_RATE
-      && numChannels >= 1 && numChannels <= MAX_CHANNELS
-      && audio.length % (2 * numChannels) === 0;
-    if (!playable) {
-      this.#countBad(audio.length);
-      return;
+  async disconnect() {
+    this._finish(new VoiceError(ErrorCode.CANCELLED, "The call has ended."));
+  }
+
+  sendReadyMessage() {
+    this.connection.sayReady();
+  }
+
+  get state() {
+    return this._state;
+  }
+
+  set state(state) {
+    if (state === this._state) return;
+    this._state = state;
+    this._call("onTransportStateChanged", state);
+  }
+
+  /** @param {ReturnType<typeof completeOptions>} options */
+  async _openMedia(options) {
+    try {
+      await this.media.open(options);
+    } catch (error) {
+      // Without a loudspeaker there is no call; without a microphone one may listen, and was told why.
+      if (!this.media.audio?.playbackNode || !DeviceError.of(/** @type {VoiceError} */ (error))) throw error;
     }
-    const mediaTime = pts === null || pts === undefined ? null : Number(pts);
-    const played = this.#audio?.play(
-      { audio, sampleRate, numChannels, pts: mediaTime },
-      destination,
-    );
-    if (!played) this.#badBytes += audio.length;
   }
 
-  /**
-   * @param {ArrayBuffer} pcm
-   * @param {number} level
-   */
-  #onMicFrame(pcm, level) {
-    this.#queueAudio(new Uint8Array(pcm), level);
-    this.#handlers?.onLocalLevel(level);
-  }
-
-  /**
-   * @param {Uint8Array} pcm
-   * @param {number} [level] RMS; what a page sends by itself is never taken for silence
-   */
-  #queueAudio(pcm, level = 1) {
-    if (pcm.length === 0 || pcm.length % 2 !== 0) {
-      this.#countBad(pcm.length);
-      return;
-    }
-    this.#micQueue.push(pcm, level, this.#outlet());
-  }
-
-  /** @returns {import("./mic-queue.js").Outlet | null} */
-  #outlet() {
-    const socket = this.#socket;
-    if (!this.#ready || !socket?.isOpen) return null;
-    const sampleRate = this.recorderSampleRate;
+  /** @returns {ConnectionHandlers} */
+  _handlers() {
     return {
-      get bufferedAmount() {
-        return socket.bufferedAmount;
+      onOpen: () => {
+        this.state = "connected";
+        this._call("onConnected");
+        this._connecting?.resolve();
       },
-      send: (audio) => {
-        socket.send({ type: "audio", name: "audio", audio, sampleRate, numChannels: 1 });
+      onReady: (data, isBack) => this._onReady(data, isBack),
+      onMessage: (message) => {
+        if (message.label === RTVI_LABEL) this._deliver(message);
       },
+      onIncoming: () => {},
+      onInterruption: () => {},
+      onReconnecting: ({ isNewRound }, error) => {
+        this.state = "connecting";
+        if (isNewRound) this._tellError(error, false);
+      },
+      onReopened: () => {
+        this.state = "connected";
+      },
+      onClosed: (code, _reason, error) => {
+        const isOver = code === CloseCode.NORMAL && this._state === "ready";
+        if (!isOver && !this._connecting) this._tellError(error, true);
+        this._finish(error);
+      },
+      onLeave: () => void this.disconnect(),
+      onLocalLevel: (level) => this._call("onLocalAudioLevel", level),
+      onPlayback: ({ level }) => this._call("onRemoteAudioLevel", level, BOT),
     };
   }
 
-  /** @param {PlaybackReport} report */
-  #onPlayback(report) {
-    this.#playback = report;
-    if (this.#extended && this.#ready) {
-      this.#reporter.update(report, this.#audio?.outputLatencySecs ?? 0, performance.now());
-    }
-    this.#handlers?.onPlayback(report);
+  /**
+   * @param {BotReady} data
+   * @param {boolean} isBack
+   */
+  _onReady(data, isBack) {
+    this.state = "ready";
+    // Who comes back to a call has had its bot-ready.
+    if (isBack) return;
+    this._call("onBotConnected", BOT);
+    this._call("onParticipantJoined", BOT);
+    this._deliver({ label: RTVI_LABEL, type: "bot-ready", id: newId(), data });
   }
 
   /** @param {Message} message */
-  #sendMessage(message) {
-    this.#socket?.send({ type: "message", data: JSON.stringify(message) });
+  _deliver(message) {
+    if (message.type === "bot-stopped-speaking") this.connection.endUtterance();
+    this._onMessage?.(message);
   }
 
-  /** @param {number} bytes */
-  #countBad(bytes) {
-    this.#badFrames += 1;
-    this.#badBytes += bytes;
+  /** @param {VoiceError} error why the call is over */
+  _finish(error) {
+    const isOpen = ["connecting", "connected", "ready"].includes(this._state);
+    if (!isOpen && !this.media.audio) return;
+    const hadBot = this._state === "ready";
+    this.state = "disconnecting";
+    this.connection.close(error.code === ErrorCode.CANCELLED ? "client left" : error.code);
+    this.media.close();
+    this._connecting?.reject(error);
+    this.state = "disconnected";
+    this._call("onDisconnected");
+    if (!hadBot) return;
+    this._call("onParticipantLeft", BOT);
+    this._call("onBotDisconnected", BOT);
   }
+
+  /**
+   * @param {VoiceError} error
+   * @param {boolean} fatal
+   */
+  _tellError(error, fatal) {
+    const text = explain(error);
+    this._call("onError", {
+      label: RTVI_LABEL, type: "error", id: newId(), data: { error: text, message: text, fatal, code: error.code },
+    });
+  }
+
+  /**
+   * @param {string} name
+   * @param {any[]} args
+   */
+  _call(name, ...args) {
+    this._clientOptions.callbacks?.[name]?.(...args);
+  }
+}
+
+/** @param {string} feature */
+function unsupported(feature) {
+  const error = new VoiceError(ErrorCode.UNSUPPORTED, `${feature}: this transport carries no pictures yet.`);
+  return Object.assign(error, { feature });
 }

@@ -1,0 +1,170 @@
+"""Pipecat's own client, and its React hooks, on our transport: the reference's "Basic Setup"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.conftest import Serve
+from tests.interop.chromium import open_basic_setup
+from tests.interop.conftest import CONNECT_PATH, FREQUENCY, SETTINGS
+from tests.interop.peers import VoiceServer
+from tests.server_processes import Server
+
+LISTEN_MS = 2_500
+TIMEOUT_MS = 30_000
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture
+def connect(page: Page) -> Connect:
+    """A function that opens a server's page and calls it; the data of bot-ready."""
+    page.set_default_timeout(TIMEOUT_MS)
+
+    def connect(server: VoiceServer, **options: Any) -> Any:
+        open_basic_setup(page, server.origin, options)
+        return page.evaluate("url => call.connect(url)", server.connect_url)
+
+    return connect
+
+
+def events(page: Page, name: str) -> list[Any]:
+    found: list[Any] = page.evaluate("name => call.named(name)", name)
+    return found
+
+
+def expect_echo(page: Page) -> None:
+    """What the microphone hears comes back, at its pitch."""
+    page.evaluate("call.forget()")
+    page.wait_for_function("call.loudest.decibels > -50")
+    page.wait_for_timeout(LISTEN_MS)
+    assert page.evaluate("call.loudest.hz") == pytest.approx(FREQUENCY, abs=3)
+    levels = page.evaluate("call.levels")
+    assert levels["local"] > 0.02
+    assert levels["remote"] > 0.02
+
+
+def test_a_call(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
+    ready = connect(voicews)
+    assert ready["about"]["library"] == "voicews"
+    expect_echo(page)
+    states = events(page, "onTransportStateChanged")
+    assert states == [
+        *("initializing", "initialized", "authenticating", "authenticated"),
+        *("connecting", "connected", "ready"),
+    ]
+    assert page.evaluate("call.client.connected")
+    assert events(page, "onBotConnected") == [{"id": "bot", "name": "bot", "local": False}]
+    assert page.evaluate("call.client.mediaState.mic.state") == "granted"
+    assert page.evaluate("call.client.tracks().local.audio.kind") == "audio"
+    assert page.evaluate("call.client.sendClientRequest('echo', {hello: ['wörld', 1]})") == {
+        "hello": ["wörld", 1]
+    }
+    refused = "call.client.sendClientRequest('unknown', {}).catch(error => error.type)"
+    assert page.evaluate(refused) == "error-response"
+    page.evaluate("call.client.disconnect()")
+    assert events(page, "onTransportStateChanged")[-2:] == ["disconnecting", "disconnected"]
+    assert len(events(page, "onDisconnected")) == 1
+    assert events(page, "onError") == []
+    assert page.evaluate("call.transport.media.audio") is None
+    # And once more, with the same objects.
+    again = page.evaluate("url => call.connect(url)", voicews.connect_url)
+    assert again["voicews"]["session"] != ready["voicews"]["session"]
+    expect_echo(page)
+    assert complaints == []
+
+
+def test_audio_of_the_page(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+    """``client.transport.handleUserAudioStream``, through the proxy that the client gives out."""
+    connect(voicews, enableMic=False)
+    page.evaluate("call.forget()")
+    page.evaluate(
+        """() => {
+          const samples = Int16Array.from({ length: 1600 }, (_, i) =>
+            8000 * Math.sin(2 * Math.PI * 700 * i / 8000));
+          setInterval(() => call.client.transport.handleUserAudioStream(samples.buffer), 200);
+        }"""
+    )
+    page.wait_for_timeout(LISTEN_MS)
+    assert page.evaluate("call.loudest.hz") == pytest.approx(700, abs=5)
+    assert page.evaluate("call.client.transport.state") == "ready"
+    assert page.evaluate("call.client.transport.stats.framesOut") > 5
+
+
+def test_a_restarted_server_has_its_call_back(
+    page: Page, serve: Serve, connect: Connect
+) -> None:
+    server: Server = serve(environment=SETTINGS)
+    ready = connect(VoiceServer(server.origin, CONNECT_PATH))
+    expect_echo(page)
+    server.kill()
+    page.wait_for_function("call.client.state === 'connecting'")
+    page.wait_for_timeout(3000)
+    server.start()
+    page.wait_for_function("call.client.state === 'ready'")
+    expect_echo(page)
+    assert page.evaluate("call.client.sendClientRequest('echo', 1)") == 1
+    # Nothing has begun or ended for the application.
+    for name in ("onBotReady", "onBotConnected"):
+        assert len(events(page, name)) == 1
+    assert events(page, "onDisconnected") == events(page, "onBotDisconnected") == []
+    errors = [error["data"] for error in events(page, "onError")]
+    assert errors
+    assert not any(error["fatal"] for error in errors)
+    assert ready["voicews"]["session"]
+    server.stop()
+    page.wait_for_function("call.client.state === 'disconnected'", timeout=60_000)
+    assert events(page, "onError")[-1]["data"]["fatal"] is True
+    assert len(events(page, "onDisconnected")) == 1
+
+
+def test_react(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+    connect(voicews)
+    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.locator("#mic")).to_have_text("on")
+    expect(page.locator("#mics")).to_have_text("2 default")
+    page.click("#mic")
+    expect(page.locator("#mic")).to_have_text("off")
+    page.wait_for_timeout(1500)
+    page.evaluate("call.forget()")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("call.levels.remote") < 0.001
+    page.click("#mic")
+    expect_echo(page)
+    assert events(page, "onTrackStarted") == ["audio", "audio"]
+    assert events(page, "onTrackStopped") == ["audio"]
+
+
+def test_what_it_cannot_do_yet_is_told(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+    connect(voicews, enableCam=True)
+    assert events(page, "onUnsupportedFeature")[0]["feature"] == "enableCam"
+    assert page.evaluate("call.client.isCamEnabled") is False
+    assert page.evaluate("call.client.selectedCam.kind") in {"videoinput", None}
+
+
+def test_a_call_without_a_microphone(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+    page.add_init_script(
+        """navigator.mediaDevices.getUserMedia = async () => {
+          throw new DOMException("none", "NotFoundError");
+        };"""
+    )
+    connect(voicews)
+    error = events(page, "onDeviceError")[0]
+    assert (error["devices"], error["type"]) == (["mic"], "not-found")
+    assert page.evaluate("call.client.mediaState.mic") == {
+        **page.evaluate("call.client.mediaState.mic"),
+        "state": "error",
+        "reason": "not-found",
+    }
+    assert page.evaluate("call.client.state") == "ready"
+    assert page.evaluate("call.client.sendClientRequest('echo', 1)") == 1

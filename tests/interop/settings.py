@@ -3,7 +3,7 @@
 from project.settings import *  # noqa: F403 - how Django settings extend one another
 from project.settings import BASE_DIR, REMOTE_BOT_URL, STATICFILES_DIRS, VOICEWS
 
-STATICFILES_DIRS = [*STATICFILES_DIRS, ("interop", BASE_DIR / "tests" / "interop" / "build")]
+STATICFILES_DIRS = [*STATICFILES_DIRS, BASE_DIR / "tests" / "interop" / "build"]
 
 VOICEWS = {
     **VOICEWS,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.interop.peers import VoiceServer
 from tests.server_processes import Server
 
 LISTEN_MS = 2_500
-TIMEOUT_MS = 30_000
+TIMEOUT_SECS = 60.0
 
 Connect = Callable[..., Any]
 
@@ -23,7 +25,6 @@ Connect = Callable[..., Any]
 @pytest.fixture
 def connect(page: Page) -> Connect:
     """A function that opens a server's page and calls it; the data of bot-ready."""
-    page.set_default_timeout(TIMEOUT_MS)
 
     def connect(server: VoiceServer, **options: Any) -> Any:
         open_basic_setup(page, server.origin, options)
@@ -37,10 +38,18 @@ def events(page: Page, name: str) -> list[Any]:
     return found
 
 
+def until(page: Page, expression: str) -> None:
+    """Playwright's own way to wait needs what the page's security policy forbids."""
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"waited in vain for {expression}"
+        page.wait_for_timeout(100)
+
+
 def expect_echo(page: Page) -> None:
     """What the microphone hears comes back, at its pitch."""
     page.evaluate("call.forget()")
-    page.wait_for_function("call.loudest.decibels > -50")
+    until(page, "call.loudest.decibels > -50")
     page.wait_for_timeout(LISTEN_MS)
     assert page.evaluate("call.loudest.hz") == pytest.approx(FREQUENCY, abs=3)
     levels = page.evaluate("call.levels")
@@ -75,7 +84,8 @@ def test_a_call(page: Page, voicews: VoiceServer, connect: Connect) -> None:
     page.evaluate("call.client.disconnect()")
     assert events(page, "onTransportStateChanged")[-2:] == ["disconnecting", "disconnected"]
     assert len(events(page, "onDisconnected")) == 1
-    assert events(page, "onError") == []
+    # The bot's own error of the request that it did not know.
+    assert [error["data"]["error"] for error in events(page, "onError")] == ["Echo failed"]
     assert page.evaluate("call.transport.media.audio") is None
     # And once more, with the same objects.
     again = page.evaluate("url => call.connect(url)", voicews.connect_url)
@@ -101,17 +111,15 @@ def test_audio_of_the_page(page: Page, voicews: VoiceServer, connect: Connect) -
     assert page.evaluate("call.client.transport.stats.framesOut") > 5
 
 
-def test_a_restarted_server_has_its_call_back(
-    page: Page, serve: Serve, connect: Connect
-) -> None:
+def test_a_restarted_server_has_its_call_back(page: Page, serve: Serve, connect: Connect) -> None:
     server: Server = serve(environment=SETTINGS)
     ready = connect(VoiceServer(server.origin, CONNECT_PATH))
     expect_echo(page)
     server.kill()
-    page.wait_for_function("call.client.state === 'connecting'")
+    until(page, "call.client.state === 'connecting'")
     page.wait_for_timeout(3000)
     server.start()
-    page.wait_for_function("call.client.state === 'ready'")
+    until(page, "call.client.state === 'ready'")
     expect_echo(page)
     assert page.evaluate("call.client.sendClientRequest('echo', 1)") == 1
     # Nothing has begun or ended for the application.
@@ -123,7 +131,7 @@ def test_a_restarted_server_has_its_call_back(
     assert not any(error["fatal"] for error in errors)
     assert ready["voicews"]["session"]
     server.stop()
-    page.wait_for_function("call.client.state === 'disconnected'", timeout=60_000)
+    until(page, "call.client.state === 'disconnected'")
     assert events(page, "onError")[-1]["data"]["fatal"] is True
     assert len(events(page, "onDisconnected")) == 1
 
@@ -132,7 +140,7 @@ def test_react(page: Page, voicews: VoiceServer, connect: Connect) -> None:
     connect(voicews)
     expect(page.locator("#state")).to_have_text("ready")
     expect(page.locator("#mic")).to_have_text("on")
-    expect(page.locator("#mics")).to_have_text("2 default")
+    expect(page.locator("#mics")).to_have_text(re.compile(r"^\d default$"))
     page.click("#mic")
     expect(page.locator("#mic")).to_have_text("off")
     page.wait_for_timeout(1500)
@@ -161,10 +169,7 @@ def test_a_call_without_a_microphone(page: Page, voicews: VoiceServer, connect: 
     connect(voicews)
     error = events(page, "onDeviceError")[0]
     assert (error["devices"], error["type"]) == (["mic"], "not-found")
-    assert page.evaluate("call.client.mediaState.mic") == {
-        **page.evaluate("call.client.mediaState.mic"),
-        "state": "error",
-        "reason": "not-found",
-    }
+    assert page.evaluate("call.client.mediaState.mic.state") == "error"
+    assert page.evaluate("call.client.mediaState.mic.reason") == "not-found"
     assert page.evaluate("call.client.state") == "ready"
     assert page.evaluate("call.client.sendClientRequest('echo', 1)") == 1

@@ -112,7 +112,7 @@ def test_a_client_that_comes_back_goes_on_with_the_same_pipeline(
     assert again.ready["data"]["voicews"] == {
         "session": call.ready["data"]["voicews"]["session"],
         "resume_token": again.resume_token,
-        "reconnect_grace_secs": 20.0,
+        "reconnect_grace_secs": 2.0,
     }
     # The bot held its breath meanwhile.
     again.until_type("bot-stopped-speaking")

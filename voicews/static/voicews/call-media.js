@@ -47,6 +47,8 @@ export const BOT = Object.freeze({ id: "bot", name: "bot", local: false });
 export class CallMedia {
   /** @type {MediaListener | null} */
   listener = null;
+  /** Settles when the newest microphone was told of by `onMicUpdated`. */
+  told = Promise.resolve();
   /** @type {CallAudio | null} */
   #audio = null;
   /** @type {MediaOptions | null} of the audio that is open */
@@ -216,8 +218,12 @@ export class CallMedia {
   /** @returns {SelectedDevice} */
   get selectedMic() {
     const track = this.#audio?.localStream?.getAudioTracks()[0];
-    const deviceId = track?.getSettings().deviceId ?? this.#micId;
-    return this.#selected("audioinput", deviceId);
+    const { deviceId = this.#micId, groupId = "" } = track?.getSettings() ?? {};
+    const found = this.#selected("audioinput", deviceId);
+    if (found.deviceId || !track) return found;
+    // A stream of the page's own is of no device.
+    const info = { kind: /** @type {const} */ ("audioinput"), deviceId: deviceId || track.id, groupId };
+    return { ...info, label: track.label, toJSON: () => info };
   }
 
   /** @returns {SelectedDevice} */
@@ -263,7 +269,7 @@ export class CallMedia {
     if (before) this.#emit("onTrackStopped", before, LOCAL);
     if (!track) return;
     this.#emit("onTrackStarted", track, LOCAL);
-    void this.#devices.refresh().then(() => {
+    this.told = this.#devices.refresh().then(() => {
       if (track === this.#track) this.#tellSelected("onMicUpdated", this.selectedMic);
     });
   }

@@ -221,6 +221,7 @@ export class WebSocketTransport {
   async initDevices() {
     this.state = "initializing";
     await this._openMedia(completeOptions(this.options));
+    await this.media.told;
     if (this._clientOptions.enableCam) this.enableCam(true);
     if (this._clientOptions.enableScreenShare) this.enableScreenShare(true);
     this.state = "initialized";

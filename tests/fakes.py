@@ -3,66 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import selectors
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-from voicews.frames import (
-    Direction,
-    Frame,
-    OutputAudioRawFrame,
-    OutputTransportMessageUrgentFrame,
-)
+from voicews.frames import Direction, Frame, OutputTransportMessageUrgentFrame
 from voicews.pipeline import FrameProcessor
-from voicews.serializers import FrameSerializer
 from voicews.serializers import frames_pb2 as pb
+from voicews.testing.bot_call import FakeSocket as BaseFakeSocket
+from voicews.testing.bot_call import FrameListSerializer
+from voicews.testing.virtual_clock import VirtualClockLoop, settle, virtual_time
+from voicews.testing.virtual_clock import run_virtual as run
 
-P = ParamSpec("P")
+__all__ = [
+    "FakeSocket",
+    "FrameListSerializer",
+    "Tap",
+    "VirtualClockLoop",
+    "current_loop",
+    "ramp",
+    "run",
+    "settle",
+    "virtual_time",
+]
+
 T = TypeVar("T")
-
-#: Real seconds to wait for a thread when nothing else is left to do.
-DEADLOCK_SECS = 5.0
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    """Passes the time until the next timer in no time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        events = super().select(DEADLOCK_SECS if timeout is None else 0)
-        if not events:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen any more")
-            self.now += timeout
-        return events
-
-
-class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time stands still while there is work, and jumps when there is none."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-        self.failures: list[Mapping[str, Any]] = []
-        self.turns = 0
-        self.set_exception_handler(lambda _loop, context: self.failures.append(context))
-
-    def time(self) -> float:
-        return self._jumping.now
-
-    def _run_once(self) -> None:
-        self.turns += 1
-        super()._run_once()  # type: ignore[misc]  # private, so typeshed does not know it
-
-    def timers(self) -> list[asyncio.TimerHandle]:
-        """The timers that have yet to ring."""
-        handles: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        return [handle for handle in handles if not handle.cancelled()]
 
 
 def current_loop() -> VirtualClockLoop:
@@ -71,77 +35,8 @@ def current_loop() -> VirtualClockLoop:
     return loop
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run on a virtual clock; fails for a task left behind and for a failure that nobody saw."""
-
-    async def main() -> T:
-        result = await coroutine
-        await settle()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left behind: {left}"
-        return result
-
-    # Not from the runner's own argument: it would not know that it is ours.
-    loop = VirtualClockLoop()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        result = runner.run(main())
-        assert not loop.failures, f"nobody saw: {loop.failures}"
-        return result
-
-
-def virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Decorator: run an async test on a virtual clock."""
-
-    @functools.wraps(test)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
-        run(test(*args, **kwargs))
-
-    return wrapper
-
-
-async def settle() -> None:
-    """Let everything run that can run without time passing."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-class FakeSocket:
-    """Remembers what was sent and when; can stall, fail, and ignore a close."""
-
-    def __init__(self) -> None:
-        self.sent: list[str | bytes] = []
-        self.times: list[float] = []
-        self.closed: list[tuple[int, str]] = []
-        self.aborted = 0
-        self.error: Exception | None = None
-        #: Cleared: the peer reads no more.
-        self.flows = asyncio.Event()
-        self.flows.set()
-        self.close_answered = asyncio.Event()
-        self.close_answered.set()
-
-    @property
-    def websocket(self) -> object:
-        return self
-
-    async def send(self, data: str | bytes) -> None:
-        await self.flows.wait()
-        if self.error is not None:
-            raise self.error
-        self.sent.append(data)
-        self.times.append(asyncio.get_running_loop().time())
-
-    def send_now(self, data: str | bytes) -> bool:
-        return False
-
-    async def close(self, code: int, reason: str) -> None:
-        self.closed.append((code, reason))
-        await self.close_answered.wait()
-
-    def abort(self) -> None:
-        self.aborted += 1
-
-    # --- protobuf, as most tests speak it ---
+class FakeSocket(BaseFakeSocket):
+    """One whose peer speaks protobuf, as most tests do."""
 
     def frames(self) -> list[pb.Frame]:
         return [pb.Frame.FromString(data) for data in self.sent if isinstance(data, bytes)]
@@ -184,29 +79,6 @@ class Tap(FrameProcessor):
     def rtvi(self) -> list[dict[str, Any]]:
         """The messages to the client that passed."""
         return [frame.message for frame in self.down(OutputTransportMessageUrgentFrame)]
-
-
-class FrameListSerializer(FrameSerializer):
-    """The message is the frame's place in a list: tests see the frames themselves."""
-
-    def __init__(self, *, sample_rate: int | None = None, acknowledges_marks: bool = False) -> None:
-        self.sample_rate = sample_rate
-        self.acknowledges_marks = acknowledges_marks
-        self.frames: list[Frame] = []
-
-    def serialize(self, frame: Frame) -> str | bytes | None:
-        self.frames.append(frame)
-        return str(len(self.frames) - 1)
-
-    def deserialize(self, data: str | bytes) -> Frame | None:
-        return self.frames[int(data)]
-
-    def received(self, socket: FakeSocket) -> list[Frame]:
-        """What reached the peer, in order."""
-        return [self.frames[int(data)] for data in socket.sent]
-
-    def audio(self, socket: FakeSocket) -> list[OutputAudioRawFrame]:
-        return [f for f in self.received(socket) if isinstance(f, OutputAudioRawFrame)]
 
 
 def ramp(num_samples: int, start: int = 0) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.audio.signals import fan_noise, pcm, samples, speech
-from tests.fakes import FakeSocket, FrameListSerializer, Tap, current_loop, settle, virtual_time
+from tests.fakes import current_loop, settle, virtual_time
 from voicews.audio.pcm import Pcm
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import wrap_wav
@@ -18,18 +18,15 @@ from voicews.frames import (
     AudioRawFrame,
     ClientMessageFrame,
     EndFrame,
-    ErrorFrame,
-    Frame,
     InputAudioRawFrame,
     InputDTMFFrame,
     InputTextFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
-    OutputTransportMessageUrgentFrame,
 )
-from voicews.pipeline import Pipeline, PipelineTask, RTVIProcessor, lanes
-from voicews.transports import WebsocketServerTransport
+from voicews.pipeline import lanes
+from voicews.testing import BotCall
 
 RATE = 24000
 RTVI = "rtvi-ai"
@@ -39,66 +36,30 @@ def seconds(secs: float, rate: int = RATE) -> bytes:
     return bytes(round(secs * rate) * 2)
 
 
-class Call:
-    """A bot in a whole call, with RTVI and a client that says hello."""
+class Call(BotCall[Bot]):
+    """A call whose client says hello when the test has it do so."""
 
     def __init__(self, bot: Bot, **options: Any) -> None:
-        self.bot = bot
-        params = bot.transport_params()
-        self.serializer = FrameListSerializer()
-        params.serializer = self.serializer
-        for name, value in options.items():
-            setattr(params, name, value)
-        self.transport = WebsocketServerTransport(params)
-        self.before = Tap()
-        self.task = PipelineTask(
-            Pipeline(
-                [self.transport.input(), self.before, RTVIProcessor(), bot, self.transport.output()]
-            ),
-            call_id="c1",
-            audio_in_sample_rate=bot.audio_in_sample_rate,
-            audio_out_sample_rate=bot.audio_out_sample_rate,
-        )
-        self.socket = FakeSocket()
+        super().__init__(bot, **options)
         self.task.start()
-        self.connection = self.transport.connect(self.socket)
-
-    async def receive(self, *frames: Frame) -> None:
-        for frame in frames:
-            self.serializer.frames.append(frame)
-            await self.connection.receive(str(len(self.serializer.frames) - 1))
+        self.connect()
 
     async def hello(self) -> Call:
-        await self.rtvi("client-ready", {})
-        await settle()
+        await self.say_ready()
         return self
 
     async def rtvi(self, kind: str, data: Any, id_: str = "id1") -> None:
-        message = {"label": RTVI, "type": kind, "id": id_, "data": data}
-        await self.receive(InputTransportMessageFrame(message))
-
-    async def speak(self, audio: bytes) -> None:
-        """In real time, 20 ms each."""
-        for start in range(0, len(audio), 640):
-            await self.receive(InputAudioRawFrame(audio[start : start + 640], 16000))
-            await asyncio.sleep(0.02)
+        await self.send_rtvi(kind, data, id_)
 
     def messages(self, kind: str) -> list[Any]:
-        return [
-            frame.message.get("data")
-            for frame in self.serializer.received(self.socket)
-            if isinstance(frame, OutputTransportMessageUrgentFrame)
-            and frame.message["type"] == kind
-        ]
+        return self.rtvi_data(kind)
 
     def secs(self) -> float:
-        return sum(frame.duration_secs for frame in self.serializer.audio(self.socket))
+        return self.heard_secs
 
     async def finish(self) -> None:
         self.task.cancel("test is over")
-        await self.task.wait()
-        await self.transport.wait_closed()
-        await asyncio.sleep(1)
+        await self.wait_over()
         assert current_loop().timers() == []
 
 
@@ -144,7 +105,7 @@ class TestStart:
         call = Call(bot)
         await call.finish()
         again = Call(bot)
-        assert again.before.up(ErrorFrame) == [ErrorFrame("Bot failed", False, "Bot")]
+        assert again.errors == ["Bot failed"]
         await again.finish()
 
 
@@ -270,12 +231,11 @@ class TestPlay:
         assert sent.interrupted
         await asyncio.sleep(5)
         assert not partly.done
-        call.socket = FakeSocket()
-        call.connection = call.transport.connect(call.socket)
+        call.connect()
         await partly
         assert partly.heard_ms == pytest.approx(1000 - (first - 1.1) * 1000)
         assert not partly.interrupted
-        assert first + call.secs() == pytest.approx(2.1)
+        assert call.secs() == pytest.approx(2.1)
         await call.finish()
 
     @virtual_time
@@ -454,7 +414,7 @@ class TestAudio:
             await settle()
         await asyncio.sleep(20)
         assert heard == [0, *range(40, 50)]
-        assert caplog.messages == ["call c1: Slow is too slow in on_audio"]
+        assert caplog.messages == ["call test: Slow is too slow in on_audio"]
         await call.finish()
 
     @virtual_time
@@ -531,7 +491,7 @@ class TestMessages:
         assert call.messages("error-response") == [{"error": "the bot failed to answer"}]
         name = type(call.bot).__name__
         assert call.messages("error") == [{"error": f"{name} failed", "fatal": False}]
-        assert caplog.messages == [f"call c1: {name} failed in on_message"]
+        assert caplog.messages == [f"call test: {name} failed in on_message"]
         await call.finish()
 
     @virtual_time
@@ -664,9 +624,9 @@ class TestFailing:
         await settle()
         assert call.connection.is_open
         assert call.messages("error") == [{"error": "Failing failed", "fatal": False}]
-        assert caplog.messages == ["call c1: Failing failed in on_start"]
+        assert caplog.messages == ["call test: Failing failed in on_start"]
         await call.finish()
-        assert caplog.messages[1:] == ["call c1: Failing failed to clean up"]
+        assert caplog.messages[1:] == ["call test: Failing failed to clean up"]
         assert not any("secret" in str(frame) for frame in call.serializer.frames)
 
 
@@ -835,5 +795,5 @@ class TestEnd:
         call = await Call(Bot()).hello()
         call.task.end("bye")
         assert await call.task.wait() == "bye"
-        assert call.before.down(EndFrame) == [EndFrame("bye")]
+        assert call.frames[-1:] == [EndFrame("bye")]
         await call.finish()

@@ -93,6 +93,12 @@ def test_a_worker_asks_another_host(
     assert "all about owls" in asker.stdout
 
 
+def test_a_test_of_a_bot() -> None:
+    names: dict[str, Any] = {}
+    exec(example("test_menu.py"), names)
+    names["test_the_menu"]()
+
+
 def test_the_bridge(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(example("bridge_bots.py"), names)

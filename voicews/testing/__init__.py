@@ -1,8 +1,20 @@
-"""Phone calls without a phone, for a project's own tests.
+"""What a project's own tests import: a bot in a call without a server, phone calls without a phone.
 
-::
+`BotCall` is a call with one bot, on a virtual clock: no server, no socket, no database::
 
-    from voicews.testing import ProviderApi, place_call
+    from voicews.testing import BotCall, virtual_time
+
+    @virtual_time
+    async def test_menu():
+        async with BotCall(Menu()) as call:
+            await call.press("2")
+            await call.wait_speaking()
+            await call.wait_quiet()
+        assert call.texts == ["Hello", "You pressed 2"]
+
+`place_call` simulates a telephony provider's call to a server that runs::
+
+    from voicews.testing import place_call
 
     async def test_greeting(live_server):
         async with place_call("twilio", live_server.url) as call:
@@ -12,10 +24,10 @@
             await call.wait_quiet()
         assert call.violations == []
 
-A simulated call does as the provider's documents say: it asks the webhook, signed, reads the
-answer, opens the socket, signed, sends audio in real time and plays what it hears; marks come back
-when the audio before them has been played. `call.heard` is the audio with the moments at which it
-is heard, `call.timeline` what happened, `call.violations` what the server did against the
+A simulated call follows the provider's documents: it sends the signed webhook request, reads the
+answer, opens the signed socket, sends audio in real time and plays what it receives; marks are
+confirmed when the audio before them has been played. `call.heard` is the audio with the times at
+which it is heard, `call.timeline` what happened, `call.violations` what the server did against the
 documents. `ProviderApi` stands in for the providers' REST APIs. `account_options` gives the
 options of test accounts for VOICEWS["PROVIDERS"]. Nothing here needs Django.
 """
@@ -30,6 +42,7 @@ from voicews.exceptions import ConfigurationError
 from voicews.telephony import Provider, create_provider
 from voicews.testing.accounts import TELNYX_PRIVATE_KEY, TELNYX_PUBLIC_KEY, account_options
 from voicews.testing.api import ApiCall, ProviderApi
+from voicews.testing.bot_call import BotCall, RecordingLine, RequestFailed
 from voicews.testing.call import CallRefused, Event, SimulatedCall, Trouble, Violation
 from voicews.testing.call_control import CallControlCall
 from voicews.testing.exotel import ExotelCall
@@ -39,6 +52,7 @@ from voicews.testing.http import HttpResponse
 from voicews.testing.plivo import PlivoCall
 from voicews.testing.telnyx import TelnyxCall
 from voicews.testing.twilio import TwilioCall
+from voicews.testing.virtual_clock import VirtualClockLoop, run_virtual, settle, virtual_time
 from voicews.testing.vonage import VonageCall
 
 #: The simulator of every provider, by its name in URLs and settings.
@@ -85,6 +99,7 @@ __all__ = [
     "TELNYX_PRIVATE_KEY",
     "TELNYX_PUBLIC_KEY",
     "ApiCall",
+    "BotCall",
     "CallControlCall",
     "CallRefused",
     "Event",
@@ -96,12 +111,18 @@ __all__ = [
     "Piece",
     "PlivoCall",
     "ProviderApi",
+    "RecordingLine",
+    "RequestFailed",
     "SimulatedCall",
     "TelnyxCall",
     "Trouble",
     "TwilioCall",
     "Violation",
+    "VirtualClockLoop",
     "VonageCall",
     "account_options",
     "place_call",
+    "run_virtual",
+    "settle",
+    "virtual_time",
 ]

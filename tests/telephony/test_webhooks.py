@@ -303,3 +303,19 @@ def test_an_upgrade_of_genesys_opens_one_socket_in_all_processes(
             phone.open(url, headers)
     # It is the nonce that was used, not the process that refuses.
     phones[1].open(url)
+
+
+@pytest.mark.parametrize("what", ["answer", "status"])
+@pytest.mark.parametrize("name", ASKING)
+@pytest.mark.parametrize("text", ["a\0b", "a\ud83db", "a\n\x1b[31mb"], ids=ascii)
+def test_what_no_database_and_no_log_takes(phone: Make, name: str, what: str, text: str) -> None:
+    call = phone(name)
+    target = f"/voice/{name}/{what}/"
+    fields = call.answer_fields()
+    for field in fields:
+        try:
+            status, _text = call.webhook(target, {**fields, field: text})
+        except UnicodeEncodeError:  # a form can't have it
+            continue
+        assert status in (200, 400), field
+    assert "\x1b[31m" not in call.server.log_tail()

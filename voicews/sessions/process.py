@@ -84,6 +84,7 @@ class Process:
         self.heartbeat_failed_since: float | None = None
         self._lease_watch: asyncio.TimerHandle | None = None
         self._suspended = False
+        self._began_at = monotonic()
         self._sweep_at = 0.0
         self._logged_at = float("-inf")
         self._handlers: dict[str, Callable[[Message], object]] = {
@@ -229,7 +230,9 @@ class Process:
             self.takeovers.end_soon(request.session, request.close_code, request.reason)
         if beat.draining and not self.is_draining:
             self.drain_soon()
-        warn_of_several_processes(beat.live_processes)
+        warn_of_several_processes(
+            beat.live_processes, monotonic() - self._began_at, self.lease.secs
+        )
 
     async def _regain(self, sent_at: float) -> None:
         """Find out which sessions are still our own, then go on with them."""

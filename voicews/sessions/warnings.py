@@ -24,8 +24,13 @@ def warn_of_this_server() -> None:
         )
 
 
-def warn_of_several_processes(count: int) -> None:
-    """Log, once, that processes can't tell each other about sessions."""
+def warn_of_several_processes(count: int, age_secs: float, lease_secs: float) -> None:
+    """Log, once, that processes can't tell each other about sessions.
+
+    A process that has just begun, `age_secs` ago, may see the lease of the one before it.
+    """
+    if age_secs <= 2 * lease_secs:
+        return
     layers = getattr(django_settings, "CHANNEL_LAYERS", None) or {}
     backend = layers.get("default", {}).get("BACKEND")
     if count > 1 and backend in (None, IN_MEMORY_LAYER):

@@ -35,5 +35,5 @@ def describe(result: ApiResult) -> str:
     if result.status is not None:
         parts.append(f"status {result.status}")
     if result.error:
-        parts.append(f"error {result.error}")
+        parts.append(f"error {ascii(result.error)[1:-1]}")
     return ", ".join(parts)

@@ -163,6 +163,8 @@ class TransferView(WebhookView):
         number = webhook.query_fields.get("to", [""])[-1]
         if _placed_session(provider, webhook) is None or not 0 < len(number) <= MAX_NUMBER_LENGTH:
             raise NotAllowed("the order is not ours")
+        if not number.isprintable():
+            raise InvalidMessage("to: expected characters that can be shown")
         return await respond(provider.transfer_document(number))
 
 

@@ -6,12 +6,28 @@ from typing import Any
 
 from django import template
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from voicews.conf import settings
 
 register = template.Library()
 
 _RENDERED = "voicews_call_button"
+
+
+@register.simple_tag(takes_context=True)
+def voicews_nonce(context: template.Context) -> SafeString:
+    """The attribute `nonce` for a tag, where a middleware has one for this response."""
+    request = context.get("request")
+    # Django's own middleware from 6.0 on keeps it there, django-csp and its like in `csp_nonce`.
+    # Both are false until somebody uses them, and then in the header.
+    nonce = getattr(request, "csp_nonce", None)
+    if nonce is None:
+        nonce = getattr(request, "_csp_nonce", None)
+    if nonce is None:
+        nonce = context.get("csp_nonce")
+    return SafeString("") if nonce is None else format_html(' nonce="{}"', str(nonce))
 
 
 @register.inclusion_tag("voicews/call_button.html", takes_context=True)
@@ -36,4 +52,6 @@ def voicews_call_button(
         "label": label,
         "connect_url": reverse("voicews:connect"),
         "first": first,
+        "request": context.get("request"),
+        "csp_nonce": context.get("csp_nonce"),
     }

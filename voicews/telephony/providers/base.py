@@ -156,6 +156,25 @@ class CallEvent:
     error: str = ""
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        """Raises `InvalidMessage` for an id that no provider gives: it is looked up and logged.
+
+        In what only describes the call, each character that can't be shown becomes U+FFFD.
+        """
+        for name in ("call_id", "event_id", "stream_id"):
+            if not getattr(self, name).isprintable():
+                raise InvalidMessage(f"{name}: expected characters that can be shown")
+        for name in ("from_number", "to_number", "error"):
+            object.__setattr__(self, name, _printable(getattr(self, name)))
+        cleaned = {_printable(name): _printable(value) for name, value in self.fields.items()}
+        object.__setattr__(self, "fields", cleaned)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+
 
 # --- what we answer -------------------------------------------------------------------------------
 

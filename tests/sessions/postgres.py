@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,7 @@ def running_postgres() -> Iterator[str]:
         yield url
     finally:
         if server is not None:
-            server.terminate()
+            # Its fast shutdown: it does not wait for clients that hang.
+            server.send_signal(signal.SIGINT)
             server.wait()
         shutil.rmtree(directory, ignore_errors=True)

@@ -17,6 +17,7 @@ class SwallowingProxy:
         self._loop = asyncio.new_event_loop()
         #: Of each connection: what has to be set for its bytes to pass.
         self._gates: list[threading.Event] = []
+        self._writers: list[asyncio.StreamWriter] = []
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -35,6 +36,9 @@ class SwallowingProxy:
         self._loop.run_until_complete(self._listen())
         self._started.set()
         self._loop.run_forever()
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0.05))
@@ -49,6 +53,7 @@ class SwallowingProxy:
         gate.set()
         self._gates.append(gate)
         there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._writers += [writer, back]
         await asyncio.gather(self._pass(reader, back, gate), self._pass(there, writer, gate))
 
     async def _pass(

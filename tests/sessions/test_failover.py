@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from tests.server_processes import ROOT
 from tests.sessions.calls import Session
 from tests.sessions.cluster import Redis, until
 from tests.sessions.conftest import StartCluster
@@ -44,12 +45,33 @@ def options(**database: Any) -> dict[str, Any]:
     return {"environment": {"TEST_DATABASE": json.dumps(database)}, "LEASE_SECS": LEASE_SECS}
 
 
+#: As in docs/howto/several-processes.md.
+DOCUMENTED = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+}
+
+
+def test_the_documented_options() -> None:
+    text = (ROOT / "docs" / "howto" / "several-processes.md").read_text()
+    for name, value in DOCUMENTED.items():
+        assert f'"{name}": {value},' in text
+
+
+@pytest.mark.parametrize("driver", [{}, DOCUMENTED], ids=["plain", "documented"])
 async def test_old_connections_hang_and_new_ones_work(
-    cluster: StartCluster, redis: Redis, database_url: str, proxy: SwallowingProxy
+    cluster: StartCluster,
+    redis: Redis,
+    database_url: str,
+    proxy: SwallowingProxy,
+    driver: dict[str, int],
 ) -> None:
     """No RST, no FIN: a call goes on, and new ones begin, long before TCP would give up."""
     url = through(proxy, database_url)
-    here = cluster(redis=redis, database_url=url, **options(CONN_MAX_AGE=None))
+    here = cluster(redis=redis, database_url=url, **options(CONN_MAX_AGE=None, OPTIONS=driver))
     node = here.start()
     session, second = Session(node), Session(node)
     async with session.client(node) as client:

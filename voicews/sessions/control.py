@@ -14,6 +14,8 @@ from typing import Any
 
 from channels.layers import get_channel_layer
 
+from voicews.backoff import Backoff, BackoffPolicy
+
 logger = logging.getLogger(__name__)
 
 TYPE = "voicews.control"
@@ -103,7 +105,9 @@ class ControlChannel:
         self.post(request["reply_to"], "answer", request=request.get("request", ""), **data)
 
     async def _listen(self) -> None:
-        backoff_secs = FIRST_BACKOFF_SECS
+        backoff = Backoff(
+            BackoffPolicy(first_delay_secs=FIRST_BACKOFF_SECS, max_delay_secs=LONGEST_BACKOFF_SECS)
+        )
         while True:
             layer = get_channel_layer()
             assert layer is not None
@@ -120,10 +124,9 @@ class ControlChannel:
             except Exception as error:  # noqa: BLE001 - each layer has its own
                 self._tried.set()
                 self._log("the channel layer is away: %r", error)
-                await asyncio.sleep(backoff_secs)
-                backoff_secs = min(backoff_secs * 2, LONGEST_BACKOFF_SECS)
+                await asyncio.sleep(backoff.next_delay() or 0.0)
             else:
-                backoff_secs = FIRST_BACKOFF_SECS
+                backoff.reset()
                 self._received(message)
 
     def _received(self, message: object) -> None:

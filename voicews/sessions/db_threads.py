@@ -27,6 +27,7 @@ from django.db import (
     router,
 )
 
+from voicews.backoff import Backoff, BackoffPolicy
 from voicews.models import VoiceSession
 
 logger = logging.getLogger(__name__)
@@ -253,11 +254,13 @@ polling_database = DatabaseThreads("polling", 2)
 
 async def retry_until_stored(job: Callable[[], T]) -> T:
     """The job's result, however long the database is away. Raises what no waiting can mend."""
-    pause_secs = FIRST_RETRY_SECS
+    backoff = Backoff(
+        BackoffPolicy(first_delay_secs=FIRST_RETRY_SECS, max_delay_secs=LONGEST_RETRY_SECS)
+    )
     while True:
         try:
             return await session_database.run(job)
         except CONNECTION_ERRORS as error:
-            logger.warning("database error, retrying in %g s: %s", pause_secs, error)
+            pause_secs = backoff.next_delay() or 0.0
+            logger.warning("database error, retrying in %.1f s: %s", pause_secs, error)
         await asyncio.sleep(pause_secs)
-        pause_secs = min(2 * pause_secs, LONGEST_RETRY_SECS)

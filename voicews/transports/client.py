@@ -13,12 +13,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from voicews import close_codes
+from voicews.backoff import Backoff
 from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed, InvalidState
 from voicews.frames import StartFrame
 from voicews.transports.base import BaseTransport, Connection, TransportState
 from voicews.transports.params import WebsocketClientParams
-from voicews.transports.reconnect import Backoff, check_websocket_url, dial
+from voicews.transports.reconnect import check_websocket_url, dial
 from voicews.transports.writer import MAX_PENDING_BYTES
 
 logger = logging.getLogger(__name__)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,6 +10,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
+from voicews.backoff import Backoff as Backoff
+from voicews.backoff import BackoffPolicy
 from voicews.exceptions import ConfigurationError, ConnectFailed
 
 #: HTTP statuses that may be different next time, among those that blame the client.
@@ -18,7 +19,7 @@ _TEMPORARY_STATUSES = frozenset([408, 425, 429])
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconnectPolicy:
+class ReconnectPolicy(BackoffPolicy):
     """When to connect again after a failure, and when to give up.
 
     The delay doubles with each failure in a row, from `first_delay_secs` to `max_delay_secs`, and
@@ -29,8 +30,6 @@ class ReconnectPolicy:
     and again is failing too.
     """
 
-    first_delay_secs: float = 0.5
-    max_delay_secs: float = 30.0
     max_failures: int | None = 8
     useful_secs: float = 10.0
 
@@ -44,32 +43,6 @@ class ReconnectPolicy:
             raise ConfigurationError(f"expected max_failures >= 1, found {self.max_failures}")
         if self.useful_secs < 0:
             raise ConfigurationError(f"expected useful_secs >= 0, found {self.useful_secs}")
-
-
-class Backoff:
-    """Counts failures in a row for one `ReconnectPolicy`."""
-
-    def __init__(
-        self, policy: ReconnectPolicy, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
-        self._policy = policy
-        self._uniform = uniform
-        self.failures = 0
-
-    def next_delay(self, connected_secs: float = 0.0) -> float | None:
-        """Seconds to wait after a connection of that length; None: give up.
-
-        A connection that never came to be has the length 0.
-        """
-        policy = self._policy
-        if connected_secs and connected_secs >= policy.useful_secs:
-            self.failures = 0
-        self.failures += 1
-        if policy.max_failures is not None and self.failures > policy.max_failures:
-            return None
-        # 2**30 is beyond every maximum; more would overflow in the end.
-        delay = policy.first_delay_secs * 2.0 ** min(self.failures - 1, 30)
-        return self._uniform(0.5, 1.0) * min(delay, policy.max_delay_secs)
 
 
 def check_websocket_url(url: str, name: str) -> str:

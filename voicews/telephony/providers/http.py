@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
 
+from voicews.backoff import Backoff, BackoffPolicy
 from voicews.exceptions import ConfigurationError
 from voicews.telephony.providers.base import ApiRequest, ApiResult, Outcome
 
@@ -43,8 +44,12 @@ class ApiClient:
         self._httpx2 = _import_httpx2()
         self._owns_http = http is None
         self._http = http or self._httpx2.AsyncClient(timeout=timeout_secs)
-        self._max_attempts = max_attempts
-        self._backoff_secs = backoff_secs
+        self._policy = BackoffPolicy(
+            first_delay_secs=backoff_secs,
+            max_delay_secs=math.inf,
+            max_failures=max_attempts - 1,
+            spread=(0.75, 1.25),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,11 +64,11 @@ class ApiClient:
 
     async def send(self, request: ApiRequest) -> ApiResult:
         """Make the request. Never raises for what the provider or the network does."""
-        attempt = 0
+        backoff = Backoff(self._policy)
         while True:
-            attempt += 1
-            result, pause_secs = await self._attempt(request, attempt)
-            if pause_secs is None or attempt >= self._max_attempts:
+            delay_secs = backoff.next_delay()
+            result, pause_secs = await self._attempt(request, backoff.failures, delay_secs or 0.0)
+            if pause_secs is None or delay_secs is None:
                 break
             await asyncio.sleep(pause_secs)
         level = logging.INFO if result.ok else logging.WARNING
@@ -78,9 +83,10 @@ class ApiClient:
         )
         return result
 
-    async def _attempt(self, request: ApiRequest, attempt: int) -> tuple[ApiResult, float | None]:
+    async def _attempt(
+        self, request: ApiRequest, attempt: int, backoff: float
+    ) -> tuple[ApiResult, float | None]:
         """How it went, and how long (seconds) to wait before the next attempt; None: no more."""
-        backoff = self._backoff_secs * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
         not_sent = (
             self._httpx2.ConnectError,
             self._httpx2.ConnectTimeout,

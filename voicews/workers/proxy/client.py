@@ -12,12 +12,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from voicews import close_codes
+from voicews.backoff import Backoff
 from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed
 from voicews.transports.client import ClientSocket
 from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
 from voicews.transports.reconnect import (
-    Backoff,
     ReconnectPolicy,
     check_websocket_url,
     dial,

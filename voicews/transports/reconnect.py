@@ -10,9 +10,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from voicews.backoff import Backoff as Backoff
-from voicews.backoff import BackoffPolicy
+from voicews.backoff import Backoff, BackoffPolicy
 from voicews.exceptions import ConfigurationError, ConnectFailed
+
+__all__ = ["Backoff", "ReconnectPolicy", "check_websocket_url", "dial", "public_url"]
 
 #: HTTP statuses that may be different next time, among those that blame the client.
 _TEMPORARY_STATUSES = frozenset([408, 425, 429])

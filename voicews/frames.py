@@ -128,8 +128,12 @@ class ClientDisconnectedFrame(SystemFrame):
 
 
 @dataclass(slots=True)
-class StartInputFrame(SystemFrame):
-    """Travels upstream: audio that was held back by `audio_in_stream_on_start` may flow."""
+class InputTransportStartAudioStreamingFrame(SystemFrame):
+    """Audio that `audio_in_stream_on_start` held back may flow; comes to the input either way."""
+
+
+#: The same by our own name.
+StartInputFrame = InputTransportStartAudioStreamingFrame
 
 
 @dataclass(slots=True)

@@ -36,11 +36,13 @@ from voicews.frames import (
     InputAudioRawFrame,
     InputTextFrame,
     InputTransportMessageFrame,
+    InputTransportStartAudioStreamingFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
     PingFrame,
     PlaybackPositionFrame,
     PongFrame,
+    StartFrame,
     StartInputFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
@@ -178,6 +180,15 @@ class TestAudio:
         call = Call(audio_in_passthrough=False).start()
         await call.hear(ramp(320))
         assert heard(call) == b""
+        await call.finish()
+
+    @virtual_time
+    async def test_the_field_s_frame_from_outside_starts_the_audio(self) -> None:
+        call = Call(audio_in_stream_on_start=False).start()
+        await call.hear(ramp(320))
+        call.task.queue_frame(InputTransportStartAudioStreamingFrame())
+        await call.hear(ramp(320, 7))
+        assert heard(call) == ramp(320, 7)
         await call.finish()
 
     @virtual_time
@@ -477,6 +488,30 @@ class Picky(FrameSerializer):
         if data != "good":
             raise InvalidMessage("expected good, found something else")
         return InputTextFrame("hi")
+
+
+class Prepared(Picky):
+    """Remembers how it was set up."""
+
+    def __init__(self) -> None:
+        self.frames: list[StartFrame] = []
+
+    def setup(self, frame: StartFrame) -> None:
+        self.frames.append(frame)
+
+
+class TestSetup:
+    @virtual_time
+    async def test_a_serializer_is_told_the_rates_once_before_the_first_message(self) -> None:
+        serializer = Prepared()
+        call = Call(serializer=serializer).start()
+        assert [type(frame) for frame in serializer.frames] == [StartFrame]
+        await call.connection.receive("good")
+        call.connection.disconnect(1006)
+        call.reconnect()
+        await call.connection.receive("good")
+        assert len(serializer.frames) == 1
+        await call.finish()
 
 
 class TestBadMessages:

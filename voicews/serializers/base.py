@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from voicews.frames import Frame
+from voicews.frames import Frame, StartFrame
 
 
 class FrameSerializer(ABC):
@@ -26,6 +26,9 @@ class FrameSerializer(ABC):
 
     #: True: keys are pressed by a message (`OutputDTMFFrame`); else the transport plays tones.
     sends_dtmf: bool = False
+
+    def setup(self, frame: StartFrame) -> None:
+        """The pipeline starts, at the rates (Hz) in `frame`. Once a call, before any message."""
 
     @abstractmethod
     def serialize(self, frame: Frame) -> str | bytes | None:

@@ -136,6 +136,7 @@ class InputTransport(FrameProcessor):
             return
         if isinstance(frame, StartFrame):
             self._rate = self._params.audio_in_sample_rate or frame.audio_in_sample_rate
+            self._serializer.setup(frame)
             self._start_parts()
             self.push_frame(frame, direction)
             self._on_started(frame)

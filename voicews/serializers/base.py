@@ -27,7 +27,7 @@ class FrameSerializer(ABC):
     #: True: keys are pressed by a message (`OutputDTMFFrame`); else the transport plays tones.
     sends_dtmf: bool = False
 
-    def setup(self, frame: StartFrame) -> None:
+    def setup(self, frame: StartFrame) -> None:  # noqa: B027 - most have nothing to set up
         """The pipeline starts, at the rates (Hz) in `frame`. Once a call, before any message."""
 
     @abstractmethod

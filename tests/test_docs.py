@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import textwrap
 from urllib.parse import urlsplit
@@ -36,6 +37,31 @@ def test_python_compiles_and_imports_what_is_there(block: Block) -> None:
             module = importlib.import_module(node.module)
             for name in node.names:
                 assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+
+
+def documented_modules() -> list[str]:
+    names: list[str] = []
+    for page in (ROOT / "docs/reference/api").glob("*.md"):
+        names += re.findall(r"^\.\. automodule:: (\S+)$", page.read_text(), re.MULTILINE)
+    return sorted(names)
+
+
+@pytest.mark.parametrize("name", documented_modules())
+def test_what_a_module_makes_public_is_there_and_described(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in module.__all__:
+        thing = getattr(module, public)
+        if inspect.isclass(thing) or inspect.isroutine(thing):
+            assert thing.__doc__, f"{name}.{public} has no docstring"
+
+
+def test_names_in_the_text_lead_somewhere() -> None:
+    """Roles such as {py:class}`voicews.bots.Bot` name something that can be imported there."""
+    for page in pages():
+        for target in re.findall(r"\{py:\w+\}`([\w.]+)`", page.read_text()):
+            module, _, name = target.rpartition(".")
+            assert hasattr(importlib.import_module(module), name), f"{page.name}: {target}"
 
 
 def test_links_of_pages_outside_docs_lead_to_files() -> None:

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from voicews.models import VoiceSession
     from voicews.transports.base import BaseTransport
 
+__all__ = ["Audio", "Bot", "PhoneLine", "Playback"]
+
 Audio = bytes | Pcm | AudioRawFrame
 
 

@@ -48,6 +48,10 @@ from voicews.transports.params import WebsocketClientParams
 if TYPE_CHECKING:
     from voicews.transports.base import BaseTransport
 
+__all__ = [
+    "Bridge",
+]
+
 logger = logging.getLogger(__name__)
 
 #: The remote end needs no pacing, being a machine: what comes late from the caller must not stay

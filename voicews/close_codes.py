@@ -8,6 +8,12 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+__all__ = [
+    "CLIENT_IS_DONE",
+    "FINAL",
+    "CloseCode",
+]
+
 
 class CloseCode(enum.IntEnum):
     """Why a socket was closed."""

@@ -2,6 +2,23 @@
 
 from voicews.close_codes import CloseCode
 
+__all__ = [
+    "AudioFormatError",
+    "Busy",
+    "CallFailed",
+    "ConfigurationError",
+    "ConnectFailed",
+    "ImageFormatError",
+    "ImageRefused",
+    "InvalidMessage",
+    "InvalidState",
+    "NotAllowed",
+    "Replaced",
+    "UnknownMessage",
+    "VoicewsError",
+    "WriteTimeout",
+]
+
 
 class VoicewsError(Exception):
     """Base of every error that voicews raises on purpose."""

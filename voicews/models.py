@@ -18,6 +18,15 @@ from django.utils.translation import gettext_lazy as _
 from voicews.conf import BOT_NAME_MAX_LENGTH
 from voicews.fields import StorableCharField, StorableJSONField, StorableTextField
 
+__all__ = [
+    "PhoneNumber",
+    "ServerProcess",
+    "SessionEvent",
+    "TranscriptEntry",
+    "VoiceConnection",
+    "VoiceSession",
+]
+
 
 class VoiceSession(models.Model):
     """A conversation between a client and a bot.

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     User = AbstractBaseUser | AnonymousUser
     RequestOrScope = HttpRequest | Mapping[str, Any]
 
+__all__ = [
+    "anybody",
+    "authenticated",
+]
+
 
 def anybody(user: User, bot_name: str, request_or_scope: RequestOrScope) -> bool:
     """Everybody may connect: for demos and for public bots."""

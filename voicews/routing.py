@@ -18,6 +18,11 @@ from voicews.servers import fast_path
 from voicews.servers.readiness import lifespan, server_ready
 from voicews.telephony import PROVIDERS
 
+__all__ = [
+    "voice_application",
+    "websocket_urlpatterns",
+]
+
 logger = logging.getLogger(__name__)
 
 

@@ -50,6 +50,30 @@ from django.dispatch import Signal
 from voicews.exceptions import ConfigurationError
 from voicews.pipeline.handlers import taking_first_arguments
 
+__all__ = [
+    "client_connected",
+    "client_disconnected",
+    "connected",
+    "connection_failed",
+    "disconnected",
+    "idle_timeout",
+    "process_draining",
+    "process_resumed",
+    "process_suspended",
+    "reconnecting",
+    "session_ended",
+    "session_interrupted",
+    "session_listened",
+    "session_lost",
+    "session_message",
+    "session_released",
+    "session_replaced",
+    "session_resumed",
+    "session_started",
+    "session_timeout",
+    "websocket_ready",
+]
+
 session_started = Signal()
 session_resumed = Signal()
 session_interrupted = Signal()

@@ -36,6 +36,13 @@ from voicews.sessions.health import health_of, report_of_wsgi
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.store import has_room, sessions_of_user
 
+__all__ = [
+    "ConnectView",
+    "DemoView",
+    "HealthView",
+    "ReadyView",
+]
+
 logger = logging.getLogger(__name__)
 
 # A connect request is a bot's name; some clients add a few keys of their own.

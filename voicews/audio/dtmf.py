@@ -9,6 +9,10 @@ import numpy as np
 
 from voicews.audio.pcm import INT16, check_sample_rate
 
+__all__ = [
+    "dtmf_tone",
+]
+
 DTMF_FREQUENCIES: Final = {
     button: (low, high)
     for low, buttons in ((697, "123A"), (770, "456B"), (852, "789C"), (941, "*0#D"))

@@ -12,6 +12,11 @@ from voicews.audio.pcm import INT16
 from voicews.exceptions import ConfigurationError
 from voicews.frames import FilterControlFrame, FilterEnableFrame, FilterUpdateSettingsFrame
 
+__all__ = [
+    "AudioFilter",
+    "NoiseFilter",
+]
+
 
 class AudioFilter(ABC):
     """Changes all the audio of one direction of one call.

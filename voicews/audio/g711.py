@@ -16,6 +16,13 @@ from voicews.exceptions import AudioFormatError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = [
+    "decode_alaw",
+    "decode_ulaw",
+    "encode_alaw",
+    "encode_ulaw",
+]
+
 # Zero bytes are the loudest sample of mu-law and nearly that of A-law.
 ULAW_SILENCE: Final = b"\xff"
 """The mu-law code of a sample that is 0."""

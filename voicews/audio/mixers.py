@@ -22,6 +22,11 @@ from voicews.frames import MixerControlFrame, MixerEnableFrame, MixerUpdateSetti
 if TYPE_CHECKING:
     from os import PathLike
 
+__all__ = [
+    "AudioMixer",
+    "SoundFileMixer",
+]
+
 #: How long (seconds) the sound takes to come, to go, and to another volume: shorter is a click.
 FADE_SECS: Final = 0.05
 #: The bot is still speaking when it has been digitally silent for less (seconds) than this.

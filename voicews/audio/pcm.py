@@ -12,6 +12,16 @@ from voicews.exceptions import AudioFormatError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+__all__ = [
+    "MAX_SAMPLE_RATE",
+    "MIN_SAMPLE_RATE",
+    "Pcm",
+    "level_dbfs",
+    "mix_channels",
+    "rms_dbfs",
+    "silence",
+]
+
 BYTES_PER_SAMPLE: Final = 2
 MIN_SAMPLE_RATE: Final = 4_000
 MAX_SAMPLE_RATE: Final = 192_000

@@ -27,6 +27,10 @@ from numpy.typing import NDArray
 
 from voicews.audio.pcm import BYTES_PER_SAMPLE, INT16, check_sample_rate, check_whole_frames
 
+__all__ = [
+    "Resampler",
+]
+
 _ZERO_CROSSINGS: Final = 15
 _KAISER_BETA: Final = 6.3
 _CUTOFF: Final = 0.965

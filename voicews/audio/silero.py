@@ -13,6 +13,10 @@ from voicews.audio.resampling import Resampler
 from voicews.audio.vad import VADAnalyzer, VADParams
 from voicews.exceptions import ConfigurationError
 
+__all__ = [
+    "SileroVAD",
+]
+
 _MODEL_RATE: Final = 16000
 _WINDOW: Final = 512
 _WINDOW_BYTES: Final = 2 * _WINDOW

@@ -14,6 +14,13 @@ from voicews.audio.resampling import Resampler
 from voicews.audio.vad import VADEvent
 from voicews.exceptions import ConfigurationError
 
+__all__ = [
+    "PitchTurnAnalyzer",
+    "TurnAnalyzer",
+    "TurnParams",
+    "TurnTracker",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnParams:

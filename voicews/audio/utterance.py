@@ -7,6 +7,10 @@ from typing import Final
 from voicews.audio.pcm import BYTES_PER_SAMPLE, check_sample_rate, check_whole_frames
 from voicews.exceptions import ConfigurationError, InvalidState
 
+__all__ = [
+    "UtteranceBuffer",
+]
+
 _KEPT_SILENCE_SECS: Final = 0.2
 
 

@@ -22,6 +22,14 @@ from voicews.audio.pcm import (
 )
 from voicews.exceptions import ConfigurationError, InvalidState
 
+__all__ = [
+    "EnergyVAD",
+    "VADAnalyzer",
+    "VADEvent",
+    "VADParams",
+    "VADState",
+]
+
 _WINDOWS_PER_SECOND: Final = 50
 _HYSTERESIS: Final = 0.15
 

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+__all__ = [
+    "is_wav",
+    "read_wav",
+    "split_wav",
+    "wrap_wav",
+]
+
 WAV_HEADER_BYTES: Final = 44
 """Size of what `wav_header` returns."""
 MAX_HEADER_BYTES: Final = 1024 * 1024

@@ -30,6 +30,8 @@ CLEANUP_TIMEOUT_SECS = 10.0
 
 
 class TaskState(enum.IntEnum):
+    """The life of a `PipelineTask`: each state follows the one before it."""
+
     CREATED = 0
     RUNNING = 1
     ENDING = 2

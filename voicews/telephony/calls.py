@@ -23,6 +23,10 @@ from voicews.telephony import CallStatus, Dial, NotSupported, Provider, store
 from voicews.telephony.api import api_client, describe, request
 from voicews.telephony.registry import get_provider, stream_target, webhook_url
 
+__all__ = [
+    "dial",
+]
+
 logger = logging.getLogger(__name__)
 
 #: How long (seconds) the phone of somebody who is called may ring, and how long the provider may

@@ -20,6 +20,10 @@ from voicews.workers.runner import WorkerRunner
 from voicews.workers.serializers import JSONMessageSerializer, MessageSerializer
 from voicews.workers.worker import BaseWorker
 
+__all__ = [
+    "ProxyConsumer",
+]
+
 logger = logging.getLogger(__name__)
 
 #: Links that clients may come back to, by the consumer's class and the client's name for the link.

@@ -123,6 +123,8 @@ class CallStatus(enum.Enum):
 
 
 class EventKind(enum.Enum):
+    """What a webhook request is about."""
+
     #: About the call itself.
     CALL = enum.auto()
     #: About the media stream.
@@ -231,12 +233,14 @@ class ApiRequest:
 
 
 class Outcome(enum.Enum):
+    """What came of a request to a provider's API."""
+
     DONE = "done"
-    #: There was nothing left to do, which is as good.
+    #: The call was over already.
     ALREADY_ENDED = "already ended"
-    #: The provider said no, and would say so again.
+    #: The provider refused; repeating the request would not help.
     REFUSED = "refused"
-    #: No answer, or none but trouble, in all attempts.
+    #: No attempt got an answer, or only server errors.
     FAILED = "failed"
 
 

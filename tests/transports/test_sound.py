@@ -49,6 +49,10 @@ class DestinationSerializer(FrameListSerializer):
     carries_destinations = True
 
 
+class Plain(FrameListSerializer):
+    carries_destinations = False
+
+
 class Recorded:
     """What was called, in order."""
 
@@ -677,7 +681,7 @@ class TestDestinations:
         assert call.played() == [("a", 0.0, True)] * 3
         await call.finish()
 
-    @pytest.mark.parametrize("serializer", [PCMSerializer(), FrameListSerializer()])
+    @pytest.mark.parametrize("serializer", [PCMSerializer(), Plain()])
     def test_a_protocol_that_has_none(self, serializer: Any) -> None:
         params = WebsocketServerParams(serializer=serializer, audio_out_destinations=["music"])
         with pytest.raises(ConfigurationError, match="audio_out_destinations: expected none with"):

@@ -27,8 +27,15 @@ class FrameSerializer(ABC):
     #: True: keys are pressed by a message (`OutputDTMFFrame`); else the transport plays tones.
     sends_dtmf: bool = False
 
+    #: Bits per second for one that compresses: the transport's `audio_out_bitrate`.
+    bitrate: int = 96000
+
     def setup(self, frame: StartFrame) -> None:  # noqa: B027 - most have nothing to set up
         """The pipeline starts, at the rates (Hz) in `frame`. Once a call, before any message."""
+
+    def connected(self) -> str | bytes | None:
+        """A peer is there, the first or another one; what to send it first, if anything."""
+        return None
 
     @abstractmethod
     def serialize(self, frame: Frame) -> str | bytes | None:

@@ -67,8 +67,11 @@ class ProtobufFrameSerializer(FrameSerializer):
         kind = message.WhichOneof("frame")
         if kind is None:
             raise InvalidMessage("expected a frame that this version knows, found none")
+        return self._decode(kind, getattr(message, kind))
+
+    def _decode(self, kind: str, message: Any) -> Frame | None:
         decode = _DECODERS.get(kind)
-        return None if decode is None else decode(getattr(message, kind))
+        return None if decode is None else decode(message)
 
 
 def _encode_audio(frame: OutputAudioRawFrame) -> pb.Frame:

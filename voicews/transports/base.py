@@ -156,6 +156,8 @@ class BaseTransport:
         self._connection: Connection | None = None
         self._closing: set[asyncio.Task[None]] = set()
         serializer: FrameSerializer = params.serializer or ProtobufFrameSerializer()
+        serializer.bitrate = params.audio_out_bitrate
+        self._serializer = serializer
         self._output = OutputTransport(
             params,
             serializer,
@@ -212,6 +214,9 @@ class BaseTransport:
         writer = SocketWriter(socket, self.params.audio_out_write_timeout_secs, self._write_failed)
         connection = self._connection = self._new_connection(writer)
         self._input.new_client()
+        hello = self._serializer.connected()
+        if hello is not None:
+            writer.put(hello)
         self._output.connect(writer)
         return connection
 

@@ -41,14 +41,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import deque
+import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from django.dispatch import Signal
 
 from voicews.exceptions import ConfigurationError
 from voicews.pipeline.handlers import taking_first_arguments
+from voicews.serial_queue import SerialQueue
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "client_connected",
@@ -126,8 +130,7 @@ class EventSource:
         self._role = role
         self._names = names
         self._receivers: list[tuple[Signal, Callable[..., Any]]] = []
-        self._waiting: deque[tuple[str, dict[str, Any], Callable[[], None] | None]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._queue = SerialQueue(on_error=_delivery_failed)
 
     def connect(self, name: str, handler: EventHandler) -> None:
         """Call `handler(sender, *event arguments)` for each event `name` of this sender.
@@ -158,50 +161,50 @@ class EventSource:
 
         `on_delivered` is called when its receivers are done, or have taken `DELIVERY_TIMEOUT_SECS`.
         """
-        if not self._waiting and self._worker is None and not self._is_heard(name):
+        if self._queue.is_idle and not self._is_heard(name):
             if on_delivered is not None:
                 on_delivered()
             return
         if on_delivered is not None:
             on_delivered = _once_or_after_timeout(on_delivered)
-        self._waiting.append((name, arguments, on_delivered))
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+        self._queue.put(name, partial(self._deliver, name, arguments, on_delivered))
 
     def disconnect_all(self) -> None:
         """Forget the handlers once the events sent so far have been delivered."""
         # Not yet: a client that goes with the call is let go of, with an event of its own, by
         # whoever ends the call.
-        asyncio.get_running_loop().call_soon(self._disconnect_when_done)
+        asyncio.get_running_loop().call_soon(self._queue.when_idle, self._disconnect)
 
-    def _disconnect_when_done(self) -> None:
-        if self._worker is None:
-            for signal, receiver in self._receivers:
-                signal.disconnect(receiver, sender=self._sender)
-            self._receivers.clear()
-        else:
-            self._worker.add_done_callback(lambda _task: self._disconnect_when_done())
+    def _disconnect(self) -> None:
+        for signal, receiver in self._receivers:
+            signal.disconnect(receiver, sender=self._sender)
+        self._receivers.clear()
+
+    @property
+    def _worker(self) -> asyncio.Task[None] | None:
+        return self._queue.task
 
     def _is_heard(self, name: str) -> bool:
         return EVENTS[name].has_listeners(self._sender)
 
-    async def _work(self) -> None:
-        worker = self._worker
+    async def _deliver(
+        self, name: str, arguments: dict[str, Any], on_delivered: Callable[[], None] | None
+    ) -> None:
         try:
-            while self._waiting:
-                name, arguments, on_delivered = self._waiting.popleft()
-                try:
-                    await EVENTS[name].asend_robust(
-                        sender=self._sender, **{self._role: self._sender}, **arguments
-                    )
-                except asyncio.CancelledError:
-                    # A receiver may give itself up, which is no reason to keep the rest waiting.
-                    if worker is None or worker.cancelling():
-                        raise
-                if on_delivered is not None:
-                    on_delivered()
-        finally:
-            self._worker = None
+            await EVENTS[name].asend_robust(
+                sender=self._sender, **{self._role: self._sender}, **arguments
+            )
+        except asyncio.CancelledError:
+            # A receiver may give itself up, which is no reason to keep the rest waiting.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+        if on_delivered is not None:
+            on_delivered()
+
+
+def _delivery_failed(name: str, error: Exception) -> None:
+    logger.error("what follows the event %s failed", name, exc_info=error)
 
 
 def _once_or_after_timeout(on_delivered: Callable[[], None]) -> Callable[[], None]:

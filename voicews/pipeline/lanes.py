@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from voicews.pipeline.processor import FrameProcessor
+from voicews.serial_queue import SerialQueue
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,10 @@ class Lane:
 
     def __init__(self, processor: FrameProcessor) -> None:
         self._processor = processor
-        self._dropped = 0
         self._closed = False
-        self._waiting: deque[tuple[str, Callable[[], Awaitable[None]]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._queue = SerialQueue(
+            on_error=self._failed, on_dropped=self._call_dropped, limit=MAX_WAITING_CALLS
+        )
         self._running: asyncio.Task[None] | None = None
 
     def put(
@@ -38,20 +39,20 @@ class Lane:
         if self._closed:
             return
         if newest_only:
-            self._waiting.clear()
-        if len(self._waiting) >= MAX_WAITING_CALLS:
-            self._waiting.popleft()
-            if self._dropped % 500 == 0:
-                logger.warning(
-                    "call %s: %s is too slow in %s",
-                    self._processor.call_id,
-                    self._processor.name,
-                    name,
-                )
-            self._dropped += 1
-        self._waiting.append((name, run))
-        if self._worker is None:
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+            self._queue.clear()
+        self._queue.put(name, partial(self._run, run))
+
+    def _call_dropped(self, name: str, dropped: int) -> None:
+        if dropped % 500 == 1:
+            logger.warning(
+                "call %s: %s is too slow in %s",
+                self._processor.call_id,
+                self._processor.name,
+                name,
+            )
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self._processor.report_exception(error, f"in {name}")
 
     def cancel_current(self) -> None:
         """Cancel the handler that runs, unless it is that handler who asks."""
@@ -61,22 +62,17 @@ class Lane:
     def close(self) -> None:
         """Begin nothing more."""
         self._closed = True
-        self._waiting.clear()
+        self._queue.clear()
         self.cancel_current()
 
     async def stop(self) -> None:
         self.close()
-        if self._worker is not None:
-            await asyncio.wait([self._worker], timeout=HANDLER_STOP_TIMEOUT_SECS)
+        await self._queue.join(HANDLER_STOP_TIMEOUT_SECS)
 
-    async def _work(self) -> None:
-        while self._waiting:
-            name, run = self._waiting.popleft()
-            self._running = asyncio.ensure_future(run())
-            await asyncio.wait([self._running])
-            if not self._running.cancelled():
-                error = self._running.exception()
-                if error is not None:
-                    self._processor.report_exception(error, f"in {name}")
-            self._running = None
-        self._worker = None
+    async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
+        # In a task of its own: it can be cancelled, and the next one still runs.
+        running = self._running = asyncio.ensure_future(run())
+        await asyncio.wait([running])
+        self._running = None
+        if not running.cancelled():
+            running.result()

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from voicews.exceptions import InvalidState
+from voicews.serial_queue import SerialQueue
 from voicews.workers.bus import WorkerBus
 from voicews.workers.jobs import (
     JobContext,
@@ -72,58 +73,6 @@ JobUpdate = BusJobUpdateMessage | BusJobUpdateUrgentMessage
 JobStream = BusJobStreamStartMessage | BusJobStreamDataMessage | BusJobStreamEndMessage
 
 
-class _Lane:
-    """Runs one thing after the other, in a task that lives while there is something to do."""
-
-    def __init__(self, name: str, *, after: _Lane | None = None) -> None:
-        self._name = name
-        #: What waits there goes first.
-        self._after = after
-        self._is_busy = False
-        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self.dropped = 0
-
-    def put(self, run: Callable[[], Awaitable[None]]) -> None:
-        self._waiting.append(run)
-        if len(self._waiting) > MAX_QUEUED_MESSAGES:
-            self._waiting.popleft()
-            self.dropped += 1
-            if self.dropped % MAX_QUEUED_MESSAGES == 1:
-                logger.warning("%s is too slow: %d messages dropped", self._name, self.dropped)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
-
-    async def stop(self) -> None:
-        self._waiting.clear()
-        task = self._task
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                if self._after is not None and self._after.is_about_to_run:
-                    await asyncio.sleep(0)
-                    continue
-                run = self._waiting.popleft()
-                self._is_busy = True
-                try:
-                    await run()
-                except Exception:
-                    logger.exception("%s failed to handle a message", self._name)
-                finally:
-                    self._is_busy = False
-        finally:
-            self._task = None
-
-    @property
-    def is_about_to_run(self) -> bool:
-        """Whether something waits here that nothing holds up."""
-        return bool(self._waiting) and not self._is_busy
-
-
 class WorkerHost(Protocol):
     """What a worker knows of the runner that it runs under."""
 
@@ -169,13 +118,28 @@ class BaseWorker:
         self._ended = asyncio.Event()
         self._is_run = False
         self._stopped = False
-        self._system_lane = _Lane(f"worker {name}")
-        self._data_lane = _Lane(f"worker {name}", after=self._system_lane)
+        self._system_lane = self._new_lane()
+        self._data_lane = self._new_lane(after=self._system_lane)
         self._job_handlers = collect_job_handlers(self)
         self._jobs: dict[str, BusJobRequestMessage] = {}
         self._job_tasks: dict[str, asyncio.Task[None]] = {}
         self._early_cancels: deque[str] = deque(maxlen=MAX_EARLY_CANCELS)
         self._groups: dict[str, JobGroup] = {}
+
+    def _new_lane(self, after: SerialQueue | None = None) -> SerialQueue:
+        return SerialQueue(
+            on_error=self._hook_failed,
+            on_dropped=self._message_dropped,
+            limit=MAX_QUEUED_MESSAGES,
+            after=after,
+        )
+
+    def _hook_failed(self, name: str, error: Exception) -> None:
+        logger.error("worker %s failed to handle a message", self.name, exc_info=error)
+
+    def _message_dropped(self, name: str, dropped: int) -> None:
+        if dropped % MAX_QUEUED_MESSAGES == 1:
+            logger.warning("worker %s is too slow: %d messages dropped", self.name, dropped)
 
     # --- where it is ----------------------------------------------------------------------------
 
@@ -244,7 +208,7 @@ class BaseWorker:
         )
         if self._starts_active:
             self.active = True
-            self._data_lane.put(partial(self._activate, None))
+            self._data_lane.put("activate", partial(self._activate, None))
         self.registry.register(self.name, self.registry.runner_name)
 
     async def stop(self) -> None:
@@ -258,8 +222,8 @@ class BaseWorker:
             await self._respond(job_id, JobStatus.CANCELLED)
         for task in list(self._job_tasks.values()):
             await _cancel(task)
-        await self._system_lane.stop()
-        await self._data_lane.stop()
+        await self._system_lane.cancel()
+        await self._data_lane.cancel()
         if self._runner is not None:
             self.registry.forget(self.name, self.registry.runner_name)
             self.bus.unsubscribe(self)
@@ -339,7 +303,7 @@ class BaseWorker:
         """Called by the bus for every message."""
         if not self._stopped and self.accepts_bus_message(message):
             lane = self._system_lane if isinstance(message, BusSystemMessage) else self._data_lane
-            lane.put(partial(self._handle, message))
+            lane.put("message", partial(self._handle, message))
 
     async def send_bus_message(self, message: BusMessage) -> None:
         """Send a message over the bus."""
@@ -518,7 +482,7 @@ class BaseWorker:
         await self.on_bus_message(message)
 
     def _on_ready(self, data: WorkerReadyData) -> None:
-        self._data_lane.put(lambda: self.on_worker_ready(data))
+        self._data_lane.put("ready", lambda: self.on_worker_ready(data))
 
     async def _activate(self, args: Payload | None) -> None:
         self.active = True

@@ -33,6 +33,18 @@ setup: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[uvicorn]' --group dev
 	@touch $@
 
+.venv/.installed-demo: pyproject.toml
+	@if [ .venv/.installed -nt pyproject.toml ]; then touch $@; exit 0; fi; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "voicews needs Python 3.11 or newer; say which: make PYTHON=python3.12"; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "this Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }; \
+	echo "installing the demo into .venv: Django, Channels and what they need"; \
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' && \
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[telephony]' --group demo && \
+	touch $@
+
 setup-test: setup system-packages node_modules/.package-lock.json interop
 
 # Pairs of program:Debian package. Only what is missing gets installed, so a machine that has them needs neither
@@ -58,7 +70,8 @@ node_modules/.package-lock.json: package.json package-lock.json | system-package
 interop: setup system-packages
 	$(BIN)/python -m tests.interop.environment
 
-demo: setup
+# The demo needs little of what development needs; it makes do with what is there.
+demo: .venv/.installed-demo
 	SIMULATED_PROVIDERS=http://127.0.0.1:8999 \
 	VOICEWS_PUBLIC_URL=$${VOICEWS_PUBLIC_URL:-http://localhost:$(PORT)} \
 	PORT=$(PORT) $(BIN)/python manage.py demo

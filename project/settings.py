@@ -155,7 +155,11 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"voicews": {"level": os.environ.get("LOG_LEVEL", "INFO")}},
+    "loggers": {
+        "voicews": {"level": os.environ.get("LOG_LEVEL", "INFO")},
+        # Django gives it a handler of its own while DEBUG is on: each line would come twice.
+        "django": {"handlers": [], "level": "INFO"},
+    },
 }
 
 # The socket of another voice server, a Pipecat bot's for instance: ws://localhost:7860/ws

@@ -205,3 +205,26 @@ def test_every_id_is_documented() -> None:
     assert used == set(re.findall(r"^([EW]\d{3}) ", checks.__doc__ or "", re.MULTILINE))
     page = (Path(__file__).parent.parent / "docs/reference/checks.md").read_text()
     assert {one for one in used if f"voicews.{one}" not in page} == set()
+
+
+CORS = ["corsheaders.middleware.CorsMiddleware"]
+
+
+@pytest.mark.parametrize(
+    ("cors", "warns"),
+    [
+        ({}, True),
+        ({"CORS_ALLOWED_ORIGINS": ["https://page.example"]}, True),
+        ({"CORS_ALLOWED_ORIGINS": ["https://page.example", "https://.example.com"]}, False),
+        ({"CORS_ALLOWED_ORIGIN_REGEXES": [r"https://(page\.example|.*\.example\.com)$"]}, False),
+        ({"CORS_ALLOW_ALL_ORIGINS": True}, False),
+        ({"CORS_URLS_REGEX": r"^/api/"}, False),
+        ({"MIDDLEWARE": []}, False),
+    ],
+)
+def test_cors_headers_must_know_our_sites(cors: dict[str, Any], warns: bool) -> None:
+    from voicews.checks import check_cors
+
+    sites = ["https://page.example", "https://.example.com"]
+    with override_settings(**{"MIDDLEWARE": CORS, "VOICEWS": {"ALLOWED_ORIGINS": sites}, **cors}):
+        assert [message.id for message in check_cors()] == ["voicews.W014"] * warns

@@ -20,6 +20,7 @@ W010 deployment: everybody may connect
 W011 deployment: pages of every site may connect
 W012 deployment: uvicorn compresses every message, unless its command line says otherwise
 W013 deployment: several uvicorn workers, and a channel layer for one process
+W014 django-cors-headers answers for the connect endpoint, without a site of ALLOWED_ORIGINS
 ==== ======================================================================================
 """
 
@@ -36,6 +37,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
+from django.urls import NoReverseMatch, reverse
 
 from voicews.conf import VoicewsSettings, load, read
 from voicews.exceptions import ConfigurationError
@@ -53,6 +55,7 @@ def register_checks() -> None:
     register(check_server, "voicews")
     register(check_channel_layer, "voicews")
     register(check_database, "voicews")
+    register(check_cors, "voicews")
     register(check_uvicorn, "voicews", deploy=True)
     register(check_secret_key, Tags.security)
     register(check_access, Tags.security, deploy=True)
@@ -223,6 +226,42 @@ def check_database(
             )
         )
     return messages
+
+
+def check_cors(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether django-cors-headers, which answers a browser's question first, knows our sites."""
+    allowed = _settings().ALLOWED_ORIGINS or ()
+    middleware = getattr(django_settings, "MIDDLEWARE", None) or ()
+    if "corsheaders.middleware.CorsMiddleware" not in middleware or getattr(
+        django_settings, "CORS_ALLOW_ALL_ORIGINS", False
+    ):
+        return []
+    try:
+        path = reverse("voicews:connect")
+    except NoReverseMatch:
+        return []
+    if not re.match(getattr(django_settings, "CORS_URLS_REGEX", "^.*$"), path):
+        return []
+    known = getattr(django_settings, "CORS_ALLOWED_ORIGINS", ())
+    patterns = getattr(django_settings, "CORS_ALLOWED_ORIGIN_REGEXES", ())
+    missing = [
+        origin
+        for origin in allowed
+        if origin not in known
+        # A pattern stands for all names below it: one of them tells.
+        and not any(re.match(one, origin.replace("://.", "://any.")) for one in patterns)
+    ]
+    if not missing:
+        return []
+    return [
+        checks.Warning(
+            f"django-cors-headers keeps pages of {', '.join(missing)} from the connect endpoint, "
+            "which VOICEWS['ALLOWED_ORIGINS'] lets in.",
+            hint="Name them in CORS_ALLOWED_ORIGINS (or CORS_ALLOWED_ORIGIN_REGEXES) too, or leave "
+            f"{path} out of CORS_URLS_REGEX: voicews answers for it by itself.",
+            id="voicews.W014",
+        )
+    ]
 
 
 def check_uvicorn(

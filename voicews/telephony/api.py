@@ -8,22 +8,27 @@ from weakref import WeakKeyDictionary
 from voicews.exceptions import CallFailed
 from voicews.telephony import ApiClient, ApiRequest, ApiResult
 
-# Making one reads all certificates, which would hold up every call on the loop.
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, ApiClient] = WeakKeyDictionary()
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[ApiClient]] = (
+    WeakKeyDictionary()
+)
 
 
-def api_client() -> ApiClient:
-    """The running loop's client. Raises `ConfigurationError` if the package for it is missing."""
+async def send(wanted: ApiRequest) -> ApiResult:
+    """Ask something of a provider; the result says how that went.
+
+    Raises `ConfigurationError` if the package for it is missing.
+    """
     loop = asyncio.get_running_loop()
     client = _clients.get(loop)
-    if client is None:
-        client = _clients[loop] = ApiClient()
-    return client
+    if client is None or (client.done() and (client.cancelled() or client.exception())):
+        # Making one imports a lot and reads all certificates: too long for the calls on the loop.
+        client = _clients[loop] = loop.run_in_executor(None, ApiClient)
+    return await (await asyncio.shield(client)).send(wanted)
 
 
 async def request(wanted: ApiRequest) -> ApiResult:
     """Have a provider do something. Raises `CallFailed` if it doesn't."""
-    result = await api_client().send(wanted)
+    result = await send(wanted)
     if not result.ok:
         raise CallFailed(f"{wanted.action}: {describe(result)}")
     return result

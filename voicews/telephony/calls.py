@@ -20,7 +20,7 @@ from voicews.sessions.process import this_process
 from voicews.sessions.store import end_unstarted, load_session, request_end
 from voicews.sessions.timeline import timeline
 from voicews.telephony import CallStatus, Dial, NotSupported, Provider, store
-from voicews.telephony.api import api_client, describe, request
+from voicews.telephony.api import describe, request, send
 from voicews.telephony.registry import get_provider, stream_target, webhook_url
 
 __all__ = [
@@ -169,7 +169,7 @@ class PhoneCall:
     async def _press(self) -> None:
         while not self._keys.empty():
             wanted = self._provider.send_dtmf(self._call_id, self._keys.get_nowait())
-            result = await api_client().send(wanted)
+            result = await send(wanted)
             if not result.ok:
                 logger.warning("call %s: keys: %s", self._session.pk, describe(result))
 

@@ -17,7 +17,7 @@ from voicews.models import VoiceSession
 from voicews.sessions.db_threads import retry_until_stored, session_database
 from voicews.signals import session_ended
 from voicews.telephony import NotSupported, store
-from voicews.telephony.api import api_client, describe
+from voicews.telephony.api import describe, send
 from voicews.telephony.registry import get_provider
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ async def hang_up(session_id: UUID) -> None:
         return
     try:
         request = get_provider(session.provider).hang_up(session.call_id)
-        result = describe(await api_client().send(request))
+        result = describe(await send(request))
     except NotSupported:
         result = ENDS_WITH_STREAM
     except (VoicewsError, ValueError) as error:

@@ -34,7 +34,7 @@ from voicews.telephony import (
     WebhookResponse,
     store,
 )
-from voicews.telephony.api import api_client, describe
+from voicews.telephony.api import describe, send
 from voicews.telephony.calls import end_call
 from voicews.telephony.registry import get_provider, provider_request, raw_path, stream_target
 from voicews.telephony.tokens import Purpose, check_phone_token
@@ -189,7 +189,7 @@ async def respond(answer: WebhookResponse) -> HttpResponse:
 
 async def command(request: ApiRequest) -> bool:
     """Have the provider do what is to be done with a call; whether it did."""
-    result = await api_client().send(request)
+    result = await send(request)
     if not result.ok:
         logger.error("%s: %s", request.action, describe(result))
     return result.ok

@@ -7,6 +7,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from voicews.fields import storable_json
+
 if TYPE_CHECKING:
     from voicews.bots import Bot
     from voicews.models import VoiceSession
@@ -49,6 +51,6 @@ class BotState:
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:
-    """The state as JSON has it. Raises `TypeError` or `ValueError` if that can't be."""
-    copy: dict[str, Any] = json.loads(json.dumps(state, allow_nan=False))
+    """The state as a database has it. Raises `TypeError` or `ValueError` if that can't be."""
+    copy: dict[str, Any] = json.loads(json.dumps(storable_json(state), allow_nan=False))
     return copy

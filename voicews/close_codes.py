@@ -22,6 +22,8 @@ class CloseCode(enum.IntEnum):
     NORMAL = 1000
     #: The client left.
     GOING_AWAY = 1001
+    #: What came was not WebSocket.
+    PROTOCOL_ERROR = 1002
     #: The close frame had no code. Never sent.
     NO_STATUS = 1005
     #: The connection was lost without a close frame. Never sent.

@@ -136,8 +136,13 @@ def _completed(application: Any) -> Any:
     """
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        send = fast_path.wrap_send(send)
+        send = fast_path.wrap_send(send, scope)
         receive = fast_path.wrap_receive(receive, send)
-        await application({**scope, "voicews.send": send}, receive, send)
+        try:
+            await application({**scope, "voicews.send": send}, receive, send)
+        finally:
+            connection = fast_path.connection_of(send)
+            if connection is not None:
+                connection.release()
 
     return serve

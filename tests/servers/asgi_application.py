@@ -137,7 +137,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         return
-    completed = fast_path.wrap_send(send)
+    completed = fast_path.wrap_send(send, scope)
     completed_receive = fast_path.wrap_receive(receive, completed)
     await completed_receive()
     await completed({"type": "websocket.accept"})
@@ -152,3 +152,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     except Exception as error:
         state.error = type(error).__name__
         raise
+    finally:
+        connection = fast_path.connection_of(completed)
+        if connection is not None:
+            connection.release()

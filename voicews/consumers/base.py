@@ -16,7 +16,8 @@ from voicews.exceptions import Busy, NotAllowed
 from voicews.security.addresses import valid_address
 from voicews.security.origins import handshake_host, origin_allowed, origin_refusal
 from voicews.servers import fast_path
-from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
+from voicews.servers.connection import TURN_FRAMES, Allowance
+from voicews.servers.frames import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +35,13 @@ class SocketConsumer(AsyncWebsocketConsumer):
 
     #: A longer message closes the socket with 1009.
     max_message_bytes: ClassVar[int] = 1024 * 1024
-    #: Messages that a client may send in the long run, and in one go: more is closed with 1008.
+    #: Messages (and fragments, pings, pongs) that a client may send in the long run, and in one go:
+    #: more is closed with 1008.
     max_messages_per_sec: ClassVar[int] = 200
     max_messages_burst: ClassVar[int] = 3000
+    #: The same for bytes, after decompression.
+    max_bytes_per_sec: ClassVar[int] = 1024 * 1024
+    max_bytes_burst: ClassVar[int] = 8 * 1024 * 1024
 
     #: Whether `receive_now` is asked before `receive`. A subclass that overrides `receive` alone
     #: says no, unless it sets this itself.
@@ -54,7 +59,6 @@ class SocketConsumer(AsyncWebsocketConsumer):
         self._aborted = False
         self._is_accepted = False
         self._dropping: asyncio.Task[None] | None = None
-        self._message_count = 0
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -87,7 +91,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
     def receive_now(self, data: str | bytes) -> bool:
         """Take one message without waiting, if that can be done; `receive` gets what it declines.
 
-        It is asked if `takes_now` says so. The default declines.
+        It is asked where `takes_now` is true. The default declines.
         """
         return False
 
@@ -114,15 +118,27 @@ class SocketConsumer(AsyncWebsocketConsumer):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
-        self.base_send = fast_path.wrap_send(send)
+        self.base_send = fast_path.wrap_send(send, scope)
+        receive = fast_path.wrap_receive(receive, self.base_send)
+        # A project's middleware may hide the server.
+        connection = fast_path.connection_of(scope.get("voicews.send", self.base_send))
+        allowance = Allowance(
+            self.max_messages_per_sec,
+            self.max_messages_burst,
+            self.max_bytes_per_sec,
+            self.max_bytes_burst,
+        )
         code: int = CloseCode.ABNORMAL
         try:
             await receive()  # websocket.connect
+            if connection is not None:
+                connection.limit(Limits(self.max_message_bytes), allowance, self.drop)
             if await self._open():
                 self._serving = asyncio.current_task()
-                receive = fast_path.wrap_receive(receive, self.base_send)
-                if self.takes_now:
-                    fast_path.enable_direct_delivery(receive, self.base_send, self._take_now)
+                if connection is None:
+                    receive = self._limited(receive, allowance)
+                elif self.takes_now:
+                    fast_path.enable_direct_delivery(receive, self.base_send, self.receive_now)
                 code = await self._receive_messages(receive)
         except asyncio.CancelledError:
             if not self._aborted or self._serving is None:
@@ -130,6 +146,8 @@ class SocketConsumer(AsyncWebsocketConsumer):
             self._serving.uncancel()
         finally:
             self._serving = None
+            if connection is not None:
+                connection.release()
             await self.disconnect(code)
 
     async def _open(self) -> bool:
@@ -155,38 +173,38 @@ class SocketConsumer(AsyncWebsocketConsumer):
             await self.accept()
         await self.close(int(code), reason)
 
-    def _take_now(self, data: str | bytes) -> bool:
-        # The loop looks at long messages, and at the allowance.
-        if len(data) > self.max_message_bytes or not (self._message_count + 1) % FAIRNESS_MESSAGES:
-            return False
-        if not self.receive_now(data):
-            return False
-        self._message_count += 1
-        return True
-
     async def _receive_messages(self, receive: Any) -> int:
         """Take messages until the socket is gone; returns its close code."""
-        loop = asyncio.get_running_loop()
-        allowance = RateLimit(self.max_messages_per_sec, self.max_messages_burst, loop.time())
         while True:
             message = await receive()
             if message["type"] != "websocket.receive":
                 return int(message.get("code") or CloseCode.NO_STATUS)
-            bytes_data = message.get("bytes")
-            text_data = message.get("text")
-            if len(text_data if bytes_data is None else bytes_data) > self.max_message_bytes:
-                self.drop(
-                    CloseCode.TOO_BIG, f"more than {self.max_message_bytes} bytes in a message"
-                )
-                continue
-            await self.receive(text_data, bytes_data)
-            self._message_count += 1
-            if self._message_count % FAIRNESS_MESSAGES:
-                continue
-            if not allowance.spend(FAIRNESS_MESSAGES, loop.time()):
-                self.drop(
-                    CloseCode.NOT_ALLOWED,
-                    f"more than {self.max_messages_per_sec} messages a second",
-                )
-            # receive() doesn't pause while messages wait: without this, a flood starves the others.
-            await asyncio.sleep(0)
+            await self.receive(message.get("text"), message.get("bytes"))
+
+    def _limited(self, receive: Any, allowance: Allowance) -> Any:
+        """The `receive` of a server that is not known, within the limits all the same."""
+        count = 0
+
+        async def receive_within_limits() -> Any:
+            nonlocal count
+            while True:
+                message = await receive()
+                if message["type"] != "websocket.receive":
+                    return message
+                count += 1
+                if not count % TURN_FRAMES:
+                    # Servers don't pause while messages wait: a flood would starve the others.
+                    await asyncio.sleep(0)
+                data = message.get("bytes")
+                size = len(message["text"] if data is None else data)
+                excess = allowance.excess(size)
+                if size > self.max_message_bytes:
+                    self.drop(
+                        CloseCode.TOO_BIG, f"more than {self.max_message_bytes} bytes in a message"
+                    )
+                elif excess is not None:
+                    self.drop(CloseCode.NOT_ALLOWED, excess)
+                else:
+                    return message
+
+        return receive_within_limits

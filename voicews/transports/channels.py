@@ -22,6 +22,7 @@ class ConsumerSocket:
         self.websocket = consumer
         # Past the consumer's own send(): a layer less for each packet of audio.
         self._send = fast_path.wrap_send(consumer.base_send)
+        self._connection = fast_path.connection_of(self._send)
         # A project's middleware may hide the server.
         self._server_send = consumer.scope.get("voicews.send", self._send)
 
@@ -36,7 +37,7 @@ class ConsumerSocket:
         return sent
 
     def send_now(self, data: str | bytes) -> bool:
-        return isinstance(self._send, fast_path.UvicornSend) and self._send.send_now(data)
+        return self._connection is not None and self._connection.send_now(data)
 
     async def close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})

@@ -7,6 +7,7 @@ import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 export const CloseCode = Object.freeze({
   NORMAL: 1000,
   GOING_AWAY: 1001,
+  PROTOCOL_ERROR: 1002,
   NO_STATUS: 1005,
   ABNORMAL: 1006,
   BAD_DATA: 1007,
@@ -35,6 +36,7 @@ const FINAL = new Set([
 /** @type {Record<number, [string, string]>} */
 const MEANINGS = {
   [CloseCode.GOING_AWAY]: [ErrorCode.CONNECTION_LOST, "The server ended the connection."],
+  [CloseCode.PROTOCOL_ERROR]: [ErrorCode.PROTOCOL_ERROR, "The server could not read what was sent."],
   [CloseCode.BAD_DATA]: [ErrorCode.PROTOCOL_ERROR, "The server could not read what was sent."],
   [CloseCode.NOT_ALLOWED]: [
     ErrorCode.NOT_ALLOWED,

@@ -15,8 +15,8 @@ from voicews import close_codes
 from voicews.backoff import Backoff
 from voicews.close_codes import CloseCode
 from voicews.exceptions import ConnectFailed
+from voicews.rate_limit import FAIRNESS_MESSAGES, RateLimit
 from voicews.transports.client import ClientSocket
-from voicews.transports.rate_limit import FAIRNESS_MESSAGES, RateLimit
 from voicews.transports.reconnect import (
     ReconnectPolicy,
     check_websocket_url,

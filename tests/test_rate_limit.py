@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicews.transports.rate_limit import RateLimit
+from voicews.rate_limit import RateLimit
 
 
 def test_a_burst_is_free_and_then_the_rate_counts() -> None:

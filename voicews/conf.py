@@ -7,7 +7,7 @@ use, so importing this module needs no configured Django, and again when a test 
 from __future__ import annotations
 
 import enum
-import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -48,6 +48,14 @@ class BotSettings:
         return cast("type[Any]", load(self.path, f"BOTS: {self.name}"))
 
 
+#: What timers, dates and the database's integers can take: up to ten years, and 32 bits.
+MIN_SECS, MAX_SECS, MAX_COUNT = 0.001, 315_360_000, 2**31 - 1
+#: A process beats several times in a lease, and others wait for one that was killed.
+MIN_LEASE_SECS, MAX_LEASE_SECS = 1.0, 3600.0
+# What Channels' OriginValidator takes: a scheme or none, a host, a port or none.
+_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*://)?([\w*.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
+
+
 def load(path: str, key: str) -> Any:
     """What a dotted path names. Raises ConfigurationError that says which setting asked for it."""
     try:
@@ -71,9 +79,20 @@ def _path(value: object) -> str:
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"expected a number of seconds, found {value!r}")
-    if not math.isfinite(value) or value <= 0:
+    if not value > 0:
         raise ConfigurationError(f"expected more than 0 seconds, found {value!r}")
+    if not MIN_SECS <= value <= MAX_SECS:
+        raise ConfigurationError(f"expected {MIN_SECS:g} to {MAX_SECS} seconds, found {value!r}")
     return float(value)
+
+
+def _lease_seconds(value: object) -> float:
+    seconds = _seconds(value)
+    if not MIN_LEASE_SECS <= seconds <= MAX_LEASE_SECS:
+        raise ConfigurationError(
+            f"expected {MIN_LEASE_SECS:g} to {MAX_LEASE_SECS:g} seconds, found {value!r}"
+        )
+    return seconds
 
 
 def _seconds_or_none_at_all(value: object) -> float:
@@ -81,8 +100,8 @@ def _seconds_or_none_at_all(value: object) -> float:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"expected a whole number from 1 on, found {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
+        raise ConfigurationError(f"expected a whole number from 1 to {MAX_COUNT}, found {value!r}")
     return value
 
 
@@ -98,6 +117,11 @@ def _origins(value: object) -> tuple[str, ...]:
         raise ConfigurationError(
             f"expected a list of origins such as 'https://example.com', found {value!r}"
         )
+    for origin in value:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(
+                f"expected an origin such as 'https://example.com', found {origin!r}"
+            )
     return tuple(value)
 
 
@@ -197,7 +221,7 @@ class VoicewsSettings:
     TAKEOVER: str = _key("replace", _policy)
     # How long a server process may be silent before others may take its sessions over. It must be
     # the same in all of them.
-    LEASE_SECS: float = _key(10.0, _seconds)
+    LEASE_SECS: float = _key(10.0, _lease_seconds)
     # Calls that a user may have at a time, and a server process; None sets no limit.
     MAX_SESSIONS_PER_USER: int | None = _key(None, _optional(_count))
     MAX_SESSIONS_PER_PROCESS: int | None = _key(None, _optional(_count))

@@ -165,7 +165,8 @@ def scope(origin: str | None, host: str = "voice.example", **headers: str) -> di
 
 
 @override_settings(
-    CSRF_TRUSTED_ORIGINS=["https://admin.example", "https://*.partner.example", "http://a:8000"]
+    ALLOWED_HOSTS=["voice.example"],
+    CSRF_TRUSTED_ORIGINS=["https://admin.example", "https://*.partner.example", "http://a:8000"],
 )
 def test_pages_of_this_site() -> None:
     for origin in (
@@ -189,6 +190,8 @@ def test_pages_of_this_site() -> None:
         "https://[voice.example",
     ):
         assert not from_this_site(scope(origin)), origin
+    # A name of somebody else's that leads to this server.
+    assert not from_this_site(scope("https://rebound.example", host="rebound.example"))
     behind_proxy = scope("https://voice.example", host="10.0.0.1", x_forwarded_host="voice.example")
     assert not from_this_site(behind_proxy)
     with override_settings(USE_X_FORWARDED_HOST=True):

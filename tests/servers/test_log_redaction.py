@@ -159,3 +159,16 @@ def test_it_is_installed_once_and_outlives_a_configuration() -> None:
     for name in LOGGERS:
         found = [one for one in logging.getLogger(name).filters if isinstance(one, TokenFilter)]
         assert len(found) == 1
+
+
+class Atoms(dict[str, str]):
+    """What gunicorn's access log has for arguments: any name has a value."""
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name) if name in self else "-"
+
+
+def test_arguments_that_answer_for_names_they_have_not(written: io.StringIO) -> None:
+    atoms = Atoms({"r": f"GET /?token={TOKENS[0]}"})
+    logger.info("%(r)s %({x-request-id}i)s", atoms)
+    assert written.getvalue() == f"GET /?token={MASKED} -\n"

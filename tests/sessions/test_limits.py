@@ -10,10 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import IntegrityError, transaction
 from django.test import AsyncClient
+from django.test import Client as DjangoClient
 from django.utils import timezone
 
 from tests.sessions.calls import Session
@@ -45,10 +47,20 @@ def server_process(*, lease_secs: float = 60.0, **fields: Any) -> UUID:
 # --- who may join ---------------------------------------------------------------------------------
 
 
-async def opened(session: VoiceSession, token: str, user: Any = None) -> bool:
+def session_cookie(user: User) -> bytes:
+    """What the browser of a user who is logged in sends along."""
+    browser = DjangoClient()
+    browser.force_login(user)
+    return browser.cookies.output(header="").strip().encode()
+
+
+async def opened(
+    session: VoiceSession, token: str, user: Any = None, cookie: bytes | None = None
+) -> bool:
     """Whether a socket with this token is let in."""
     path = f"/ws/voice/{session.pk}/?token={token}"
-    communicator = WebsocketCommunicator(SessionConsumer.as_asgi(), path)
+    headers = [] if cookie is None else [(b"cookie", cookie)]
+    communicator = WebsocketCommunicator(SessionConsumer.as_asgi(), path, headers)
     communicator.scope["url_route"] = {"kwargs": {"session": session.pk}}  # type: ignore[typeddict-unknown-key]
     if user is not None:
         communicator.scope["user"] = user  # type: ignore[typeddict-unknown-key]
@@ -66,7 +78,10 @@ async def test_tokens_and_users(settings: Any) -> None:
     assert not await opened(hers, issue_connect_token(his.pk)), "a token of another session"
     assert not await opened(hers, issue_resume_token(his.pk)), "a token of another session"
     assert not await opened(hers, issue_resume_token(hers.pk), bob), "another user's session"
-    assert await opened(hers, issue_resume_token(hers.pk), alice)
+    # The default route has no middleware that looks for a user.
+    cookies = {user: await sync_to_async(session_cookie)(user) for user in (alice, bob)}
+    assert not await opened(hers, issue_resume_token(hers.pk), cookie=cookies[bob])
+    assert await opened(hers, issue_resume_token(hers.pk), cookie=cookies[alice])
     assert await opened(his, issue_resume_token(his.pk), AnonymousUser()), "the token is enough"
     token = issue_connect_token(hers.pk)
     await asyncio.sleep(0.3)

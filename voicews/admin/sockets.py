@@ -29,7 +29,7 @@ from voicews.close_codes import CloseCode
 from voicews.consumers.base import SocketConsumer
 from voicews.exceptions import Busy, NotAllowed
 from voicews.models import SessionEvent, VoiceSession
-from voicews.security.origins import handshake_host
+from voicews.security.origins import handshake_host, host_allowed
 from voicews.sessions import operators, store
 from voicews.sessions.db_threads import polling_database
 from voicews.sessions.event_log import record_event, send_signal
@@ -137,7 +137,7 @@ def from_this_site(scope: Any) -> bool:
     host = handshake_host(scope)
     try:
         page = urlsplit(origin.decode("latin-1"))
-        if page.netloc and page.netloc.lower() == host.lower():
+        if page.netloc and page.netloc.lower() == host.lower() and host_allowed(host):
             return True
         return any(
             page.scheme == trusted.scheme

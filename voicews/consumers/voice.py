@@ -181,9 +181,12 @@ class SessionConsumer(VoiceConsumer):
         """The token must open the session; a user who is logged in joins no other user's."""
         token = self.query.get("token", [None])[-1]
         self.session = await admit(self.scope["url_route"]["kwargs"]["session"], token)
-        user: Any = self.scope.get("user")
         owner = self.session.user_id
-        if owner and user and user.is_authenticated and user.pk != owner:
+        if not owner:
+            return
+        # The route has no `AuthMiddlewareStack`: the cookie is looked at all the same.
+        user = await scope_user(self.scope)
+        if user.is_authenticated and user.pk != owner:
             raise NotAllowed("the session is another user's")
 
     def build_bot(self) -> Bot | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlparse, urlsplit
 
 from channels.security.websocket import OriginValidator
 from django.conf import settings as django_settings
+from django.http.request import split_domain_port, validate_host
 
 from voicews.conf import settings
 
@@ -77,6 +78,14 @@ def handshake_host(scope: Any) -> str:
     if django_settings.USE_X_FORWARDED_HOST:
         host = headers.get(b"x-forwarded-host", host)
     return str(host.decode("latin-1"))
+
+
+def host_allowed(host: str) -> bool:
+    """Whether a request with this `Host` header is answered: Django's rule for ALLOWED_HOSTS."""
+    allowed = list(django_settings.ALLOWED_HOSTS)
+    if django_settings.DEBUG and not allowed:
+        allowed = list(DEBUG_HOSTS)
+    return validate_host(split_domain_port(host)[0], allowed)
 
 
 def _printable(text: str) -> str:

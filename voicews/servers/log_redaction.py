@@ -55,7 +55,12 @@ class TokenFilter(logging.Filter):
                 # Some formatters read them one by one.
                 record.args = tuple(map(_mask_value, record.args))
             elif record.args:
-                record.args = {name: _mask_value(value) for name, value in record.args.items()}
+                # gunicorn's are a dict of its own, which answers for names that it doesn't have:
+                # so it is looked into, and never replaced.
+                for name, value in record.args.items():
+                    masked_value = _mask_value(value)
+                    if masked_value != value:
+                        record.args[name] = masked_value  # type: ignore[index]
             text = record.getMessage()
             if (masked := mask(text)) != text:
                 record.msg, record.args = masked, ()

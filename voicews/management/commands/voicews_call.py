@@ -75,6 +75,12 @@ class Command(BaseCommand):
         try:
             asyncio.run(self._call(provider, speech, options))
         except CallRefused as error:
+            if provider.name not in settings.PROVIDERS:
+                self.stderr.write(
+                    f"{provider.name} is not in VOICEWS PROVIDERS here: this was a call from its "
+                    "test account. Start the server with that account too:"
+                )
+                self._write_account(provider.name, options["url"])
             raise CommandError(f"{error}. {self._advice(provider, error)}") from None
         except ConfigurationError as error:
             raise CommandError(str(error)) from None
@@ -94,12 +100,6 @@ class Command(BaseCommand):
     def _provider(self, name: str, url: str) -> Provider:
         public_url = re.sub("^ws", "http", settings.PUBLIC_URL or url)
         configured = settings.PROVIDERS.get(name)
-        if configured is None:
-            self.stderr.write(
-                f"{name} is not in VOICEWS PROVIDERS: calls from its test account. Start the "
-                "server with that account too:"
-            )
-            self._write_account(name, url)
         try:
             return create_provider(
                 name, public_url, account_options(name) if configured is None else configured

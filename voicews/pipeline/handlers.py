@@ -22,4 +22,11 @@ def taking_first_arguments(handler: Callable[..., Any]) -> Callable[..., Any]:
         kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         for kind in kinds
     )
+    if inspect.iscoroutinefunction(handler):
+
+        async def call(*args: Any) -> Any:
+            return await handler(*args[:count])
+
+        # Who calls it may ask whether it is to be awaited.
+        return call
     return lambda *args: handler(*args[:count])

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from project.bots import Echo
 from voicews.bots import Bot
 from voicews.frames import OutputAudioRawFrame
+from voicews.serializers import OpusFrameSerializer
 from voicews.transports import ChannelsWebsocketParams
 
 
@@ -30,3 +32,12 @@ class Stage(Bot):
             times = np.arange(24000 * 20) / 24000
             tone = (8000 * np.sin(2 * np.pi * hz * times)).astype("<i2").tobytes()
             self.push_frame(OutputAudioRawFrame(tone, 24000, transport_destination=destination))
+
+
+class Thin(Echo):
+    """An echo in Opus, for clients that take it."""
+
+    def transport_params(self) -> ChannelsWebsocketParams:
+        return dataclasses.replace(
+            super().transport_params(), serializer=OpusFrameSerializer(), audio_out_bitrate=24000
+        )

@@ -16,6 +16,7 @@ VOICEWS = {
         **VOICEWS["BOTS"],
         "keypad": "tests.browser.bots.Keypad",
         "stage": "tests.browser.bots.Stage",
+        "thin": "tests.browser.bots.Thin",
     },
     "TOKEN_MAX_AGE_SECS": float(os.environ.get("TOKEN_MAX_AGE_SECS", "60")),
     # A server that is asked to stop hands its calls over at once.

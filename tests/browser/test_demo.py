@@ -15,7 +15,7 @@ from tests.browser.axe import violations
 from tests.browser.chromium import MISSING_MICROPHONE, REFUSED_MICROPHONE, microphone
 from tests.browser.conftest import SETTINGS, Complaints, OpenPage
 from tests.browser.contrast import faint_texts
-from tests.browser.pages import DEMO, DemoPage, count_sessions, session_row
+from tests.browser.pages import DEMO, Calls, DemoPage, count_sessions, session_row
 from tests.browser.sound import (
     Recording,
     Samples,
@@ -57,6 +57,30 @@ OpenDemo = Callable[..., DemoPage]
 FAILED_TO_CONNECT = (
     r"WebSocket connection to .* failed|net::ERR_CONNECTION_REFUSED|load a worklet's module"
 )
+
+
+#: A client that counts what its audio costs.
+OPUS_CLIENT = """async () => {
+  const voicews = await import("/static/voicews/index.js");
+  globalThis.bytes = { up: 0, down: 0 };
+  let since = null;
+  globalThis.seconds = () => (performance.now() - since) / 1000;
+  class Counting extends voicews.OpusFrameSerializer {
+    serializeAudio(...audio) {
+      const data = super.serializeAudio(...audio);
+      since ??= performance.now();
+      bytes.up += data?.byteLength ?? 0;
+      return data;
+    }
+    deserialize(data) {
+      bytes.down += data.byteLength;
+      return super.deserialize(data);
+    }
+  }
+  globalThis.opus = new Counting();
+  const transport = new voicews.WebSocketTransport({ serializer: opus });
+  globalThis.opusClient = new voicews.VoiceClient({ transport });
+}"""
 
 
 #: The loudest frequency (Hz) of what the bot and what its destination "music" are heard as.
@@ -245,6 +269,32 @@ def test_a_destination_is_heard_beside_the_bot(
     pitches = page.page.evaluate(PITCHES)
     assert pitches == [pytest.approx(440, abs=25), pytest.approx(1000, abs=25)]
     page.hang_up()
+
+
+def test_an_echo_in_opus(open_demo: OpenDemo, site: Server) -> None:
+    page = open_demo(site)
+    page.page.locator("h1").click()
+    page.page.evaluate(OPUS_CLIENT)
+    calls = Calls(page.page, "opusClient")
+    page.page.evaluate(
+        'opusClient.connect({ endpoint: "/voice/connect/", requestData: { bot: "thin" } })'
+    )
+    for _ in range(ATTEMPTS):
+        calls.record(3)
+        echoes = calm_echoes(calls.read())
+        if len(echoes) >= 2:
+            break
+    assert len(echoes) >= 2
+    played = calls.read().played
+    for _, echo in echoes:
+        frequency = played.dominant_frequency(echo)
+        assert any(frequency == pytest.approx(hz, abs=3) for hz in BURSTS_HZ)
+    assert page.page.evaluate("opus.isAgreed")
+    # 256 kbit/s each way would be PCM.
+    for way in ("up", "down"):
+        bits_per_sec = page.page.evaluate(f"8 * bytes.{way} / seconds()")
+        assert 4_000 < bits_per_sec < 48_000, way
+    page.page.evaluate("opusClient.disconnect()")
 
 
 def test_a_muted_microphone_sends_nothing(open_demo: OpenDemo, site: Server) -> None:

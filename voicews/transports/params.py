@@ -39,7 +39,7 @@ class TransportParams:
     audio_out_enabled: bool = False
     audio_out_sample_rate: int | None = None
     audio_out_channels: int = 1
-    #: Bits per second for a serializer that compresses; unused for PCM.
+    #: Bits per second for a serializer that compresses (`OpusFrameSerializer`); unused for PCM.
     audio_out_bitrate: int = 96000
     #: A frame longer than n x 10 ms leaves in chunks of that length.
     audio_out_10ms_chunks: int = 4

@@ -45,7 +45,18 @@ import { ErrorCode, VoiceError } from "./errors.js";
  * @property {number | bigint} [id]
  * @property {string} [name]
  */
-/** @typedef {AudioFrame | TextFrame | TranscriptionFrame | MessageFrame | InterruptionFrame} Frame */
+/**
+ * Compressed audio, between peers that have agreed on it.
+ * @typedef {object} EncodedAudioFrame
+ * @property {"encoded-audio"} type
+ * @property {string} codec
+ * @property {Uint8Array[]} packets of 20 ms each
+ * @property {number} sampleRate Hz, of what was compressed
+ * @property {number} numChannels
+ * @property {number | bigint | null} [pts] media time of the first sample, nanoseconds
+ * @property {string} [destination]
+ */
+/** @typedef {AudioFrame | EncodedAudioFrame | TextFrame | TranscriptionFrame | MessageFrame | InterruptionFrame} Frame */
 
 /** Field numbers of the oneof in `Frame`. Images (6) and newer kinds are skipped like unknown fields. */
 const TEXT = 1;
@@ -55,6 +66,7 @@ const MESSAGE = 4;
 const INTERRUPTION = 5;
 const DESTINATION_AUDIO = 7;
 const DESTINATION_INTERRUPTION = 8;
+const ENCODED_AUDIO = 9;
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -211,6 +223,29 @@ function readAudio(bytes) {
 }
 
 /**
+ * @param {Uint8Array} bytes
+ * @returns {EncodedAudioFrame}
+ */
+function readEncodedAudio(bytes) {
+  /** @type {EncodedAudioFrame} */
+  const frame = {
+    type: "encoded-audio", codec: "", packets: [], sampleRate: 0, numChannels: 0, pts: null,
+  };
+  const types = {
+    1: LENGTH_DELIMITED, 2: LENGTH_DELIMITED, 3: VARINT, 4: VARINT, 5: VARINT, 6: LENGTH_DELIMITED,
+  };
+  readFields(bytes, types, (field, reader) => {
+    if (field === 1) frame.codec = reader.string();
+    else if (field === 2) frame.packets.push(reader.bytes());
+    else if (field === 3) frame.sampleRate = reader.uint32("sample_rate");
+    else if (field === 4) frame.numChannels = reader.uint32("num_channels");
+    else if (field === 5) frame.pts = reader.varint();
+    else frame.destination = reader.string();
+  });
+  return frame;
+}
+
+/**
  * Reads the id (1), the name (2) and up to three strings (3, 4, 5).
  * @param {Uint8Array} bytes
  * @returns {{ id: number | bigint, name: string, strings: [string, string, string] }}
@@ -236,6 +271,7 @@ function readNamed(bytes) {
  */
 function readKind(kind, bytes) {
   if (kind === AUDIO || kind === DESTINATION_AUDIO) return readAudio(bytes);
+  if (kind === ENCODED_AUDIO) return readEncodedAudio(bytes);
   if (kind === MESSAGE) {
     let data = "";
     readFields(bytes, { 1: LENGTH_DELIMITED }, (_field, reader) => {
@@ -361,6 +397,11 @@ function writeKind(frame) {
       writer.uint(4, frame.sampleRate).uint(5, frame.numChannels).optionalUint(6, frame.pts);
       writer.string(7, frame.destination);
       return [frame.destination ? DESTINATION_AUDIO : AUDIO, writer];
+    case "encoded-audio":
+      writer.string(1, frame.codec);
+      for (const packet of frame.packets) writer.nested(2, packet);
+      writer.uint(3, frame.sampleRate).uint(4, frame.numChannels).optionalUint(5, frame.pts);
+      return [ENCODED_AUDIO, writer.string(6, frame.destination)];
     case "message":
       return [MESSAGE, writer.string(1, frame.data)];
     case "text":

@@ -69,6 +69,14 @@ export function playback(data) {
 }
 
 /**
+ * @param {string[]} audio codecs that both ends may use
+ * @returns {Message}
+ */
+export function codecs(audio) {
+  return { label: VOICEWS_LABEL, type: "codecs", data: { audio } };
+}
+
+/**
  * @param {string} data
  * @returns {Message}
  * @throws {VoiceError} bad-frame

@@ -39,6 +39,7 @@ import { parseMessage } from "./messages.js";
  * @typedef {object} FrameSerializer
  * @property {BinaryType} [binaryType] what `deserialize` gets for a binary message: a Blob when left out,
  *   as with Pipecat's transport
+ * @property {() => any} [connected] what to send first on each new socket
  * @property {(data: any) => any} serialize for `transport.sendRawMessage`
  * @property {(pcm: ArrayBuffer, sampleRate: number, numChannels: number) => any} serializeAudio
  * @property {(message: Message) => any} serializeMessage
@@ -98,6 +99,8 @@ export class ProtobufFrameSerializer {
 function readIncoming(data) {
   const frame = decodeFrame(data);
   if (frame?.type === "message") return { type: "message", message: parseMessage(frame.data) };
+  // Nobody offered to take that.
+  if (frame?.type === "encoded-audio") return null;
   if (frame?.type !== "audio") return frame;
   const { audio, ...rest } = frame;
   if (audio.length % 2 !== 0) {

@@ -44,6 +44,7 @@ export class Socket {
     this.#ws.binaryType = serializer.binaryType ?? "blob";
     this.#ws.onopen = () => {
       this.#stopWatching();
+      this.#send(serializer.connected?.());
       this.#handlers?.onOpen();
     };
     this.#ws.onmessage = ({ data }) => this.#receive(data);

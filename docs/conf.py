@@ -36,7 +36,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "no-value": True}
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 # `name` in a docstring links to that name where there is a page about it.
@@ -98,6 +98,14 @@ def as_restructured_text(
     lines[:] = text.split("\n")
 
 
+def readable_signature(
+    _app: Any, _what: str, _name: str, _object: Any, _options: Any, args: str | None, result: Any
+) -> tuple[str | None, Any]:
+    """A default that a factory makes has no text that can be parsed."""
+    return (args.replace("<factory>", "...") if args else args), result
+
+
 def setup(app: Any) -> None:
     app.connect("missing-reference", show_undocumented_as_text)
     app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-signature", readable_signature)

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, and when to give up: pure, for all who try again."""
+"""How long to wait before the next attempt, and when to give up: pure."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def check_server(
     if tuple(int(number) for number in re.findall(r"\d+", version)[:3]) < OLDEST_DAPHNE:
         messages.append(
             checks.Warning(
-                f"Daphne {version} takes messages of any size from anybody (CVE-2026-44545).",
+                f"Daphne {version} accepts messages of any size from any client (CVE-2026-44545).",
                 hint="Upgrade it to 4.2.2 or newer.",
                 id="voicews.W003",
             )
@@ -176,8 +176,8 @@ def check_channel_layer(
     if backend == IN_MEMORY_LAYER:
         return [
             checks.Warning(
-                "The in-memory channel layer is for one process only: others would not learn that "
-                "a session has changed hands.",
+                "The in-memory channel layer is for one process only: other processes are "
+                "not notified when a session changes hands.",
                 hint=hint,
                 id="voicews.W005",
             )
@@ -274,7 +274,7 @@ def check_uvicorn(
     if compresses(["uvicorn"], dict(os.environ)):
         messages.append(
             checks.Warning(
-                "uvicorn compresses every message, which nearly triples its work.",
+                "uvicorn compresses every message, which nearly triples the CPU time.",
                 hint="Start it with --ws-per-message-deflate false and silence this check, or set "
                 "UVICORN_WS_PER_MESSAGE_DEFLATE=false in its environment.",
                 id="voicews.W012",
@@ -285,7 +285,7 @@ def check_uvicorn(
     if workers != "1" and layers.get("default", {}).get("BACKEND") in (None, IN_MEMORY_LAYER):
         messages.append(
             checks.Warning(
-                f"{workers} uvicorn workers can't tell each other about sessions.",
+                f"{workers} uvicorn workers can't notify each other about sessions.",
                 hint="Set CHANNEL_LAYERS to channels_redis.pubsub.RedisPubSubChannelLayer.",
                 id="voicews.W013",
             )
@@ -301,7 +301,7 @@ def check_secret_key(
         return []
     return [
         checks.Warning(
-            "SECRET_KEY is a demo's: whoever has read it can make tokens that open every session.",
+            "SECRET_KEY is a published demo key: anyone can make tokens that open every session.",
             hint="Set a long random one that is not in the repository.",
             id="voicews.W006",
         )

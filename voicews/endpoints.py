@@ -33,7 +33,7 @@ def non_atomic(view: ViewFunction) -> ViewFunction:
 
 
 class Endpoint(View):
-    """A view for programs: it checks by itself who asks, whatever the project asks of its pages."""
+    """A view for programs: it authenticates requests itself, not by the project's middleware."""
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:

@@ -52,7 +52,7 @@ async def may_connect(user: User, bot_name: str, request_or_scope: RequestOrScop
 
 
 def refusal(user: User) -> str:
-    """What a user is told whom `may_connect` doesn't let in."""
+    """The text for a user whom `may_connect` refuses."""
     if user.is_authenticated:
         return "you may not connect to this bot"
     return "you may not connect to this bot: you are not logged in"

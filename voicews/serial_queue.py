@@ -10,7 +10,7 @@ Run = Callable[[], Awaitable[None]]
 
 
 class SerialQueue:
-    """Runs what is put, in order; who puts does not wait.
+    """Runs jobs in order; `put` does not wait.
 
     An exception is told to `on_error`, and the next one runs. Of more than `limit` that wait the
     oldest goes, which `on_dropped` is told. What waits in `after` begins first.

@@ -192,7 +192,7 @@ class ConnectView(Endpoint):
         if isinstance(request, ASGIRequest) and this_process().is_draining:
             raise Refused(503, "the server restarts")
         if settings.MAX_SESSIONS_PER_PROCESS is not None and not await sync_to_async(has_room)():
-            raise Refused(503, "all lines are busy")
+            raise Refused(503, "no capacity for another call")
         limit = settings.MAX_SESSIONS_PER_USER
         if limit is None or storable_user(user) is None:
             return
@@ -205,7 +205,7 @@ class ConnectView(Endpoint):
         if name is not None and not isinstance(name, str):
             raise Refused(400, "bot: expected a string")
         if self.bot is not None and name not in {None, "", self.bot}:
-            raise Refused(404, "there is no such bot here")
+            raise Refused(404, "this endpoint does not serve that bot")
         bot = settings.bot(self.bot or name)
         if bot is not None:
             return bot.name
@@ -219,7 +219,7 @@ class ConnectView(Endpoint):
         try:
             raw = read_body(request, MAX_BODY_BYTES)
         except UnreadablePostError:
-            raise Refused(400, "the request broke off") from None
+            raise Refused(400, "the request body was incomplete") from None
         except BodyTooLong:
             raise Refused(413, f"expected at most {MAX_BODY_BYTES} bytes") from None
         if not raw.strip():
@@ -237,7 +237,7 @@ class ConnectView(Endpoint):
         try:
             host = request.get_host()
         except DisallowedHost:
-            raise Refused(400, "this server has another name: see ALLOWED_HOSTS") from None
+            raise Refused(400, "Host is not in ALLOWED_HOSTS") from None
         origin = request.headers.get("Origin")
         if not origin_allowed(origin, host):
             raise Refused(403, origin_refusal(origin, host))

@@ -133,7 +133,7 @@ async def test_the_connect_endpoint_says_so(settings: Any, async_client: AsyncCl
         capacity=5,
     )
     answer = await async_client.post(URL, content_type="application/json")
-    assert (answer.status_code, answer.json()) == (503, {"info": "all lines are busy"})
+    assert (answer.status_code, answer.json()) == (503, {"info": "no capacity for another call"})
 
 
 async def test_a_process_takes_so_many_calls(cluster: StartCluster) -> None:

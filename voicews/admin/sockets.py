@@ -53,7 +53,7 @@ Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 
 
 def list_socket_path() -> str:
-    """The path of the socket that tells when the list of sessions has changed."""
+    """The path of the socket that reports changes of the session list."""
     return f"/{PREFIX}sessions/"
 
 

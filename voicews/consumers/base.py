@@ -72,7 +72,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
 
     @property
     def client_address(self) -> str | None:
-        """The client's IP address, as the server tells it; None if it tells none."""
+        """The client's IP address from the ASGI scope; None if the server gives none."""
         return valid_address((self.scope.get("client") or [None])[0])
 
     def check_origin(self, allowed_origins: Sequence[str] | None) -> None:
@@ -101,7 +101,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
             self._dropping = asyncio.get_running_loop().create_task(self._drop(code, reason))
 
     def abort(self) -> None:
-        """Stop reading from the socket, and let go of it."""
+        """Stop reading from the socket and release it."""
         if self._serving is not None and not self._aborted:
             self._aborted = True
             # A project's middleware may hide the server.

@@ -55,7 +55,7 @@ class Lane:
         self._processor.report_exception(error, f"in {name}")
 
     def cancel_current(self) -> None:
-        """Cancel the handler that runs, unless it is that handler who asks."""
+        """Cancel the handler that runs, unless that handler makes this call."""
         if self._running is not None and self._running is not asyncio.current_task():
             self._running.cancel()
 

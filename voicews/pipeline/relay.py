@@ -44,7 +44,7 @@ class HandshakeRelay:
 
 
 def error_message(error: str) -> dict[str, Any]:
-    """What tells a client that the call fails; `error` is shown to it."""
+    """The RTVI message for a call that fails; the client shows `error`."""
     return {"label": LABEL, "type": "error", "data": {"error": error, "fatal": True}}
 
 

@@ -23,7 +23,7 @@ class Tap(FrameProcessor):
         self._hear: Callable[[Frame], None] | None = hear
 
     def attach(self, processor: FrameProcessor) -> None:
-        """Step into the chain behind `processor`; between two frames, so nobody notices."""
+        """Step into the chain behind `processor`; between two frames."""
         following = processor._next
         processor.link(self)
         if following is not None:
@@ -45,6 +45,6 @@ class Tap(FrameProcessor):
             try:
                 self._hear(frame)
             except Exception:
-                logger.exception("call %s: who listened to it failed", self.call_id)
+                logger.exception("call %s: an observer of the pipeline failed", self.call_id)
                 self._hear = None
         self.push_frame(frame, direction)

@@ -82,7 +82,7 @@ _decoder = msgspec.json.Decoder(_Message)
 
 
 class RateLimit:
-    """So many messages a second, and a burst of so many: pure, told the time (seconds)."""
+    """A token bucket: a rate per second and a burst. Pure: callers pass the time in seconds."""
 
     __slots__ = ("_burst", "_left", "_per_sec", "_since")
 

@@ -1,4 +1,4 @@
-"""The moment at which this process's server can take connections, which no server tells plainly.
+"""Detects when this process's server accepts connections; no server reports it directly.
 
 * Daphne (``runserver`` and its own command) opens its ports, then runs Twisted's reactor: the first
   turn of the reactor is the moment.

@@ -1,4 +1,4 @@
-"""Sessions: who may hold one, where it lives, how it changes hands."""
+"""Sessions: which client holds one, which process runs it, how it is taken over."""
 
 from voicews.sessions.admission import admit, bot_ready_extras
 from voicews.sessions.live import LiveSession, LiveSessions, live_sessions

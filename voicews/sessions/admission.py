@@ -29,7 +29,7 @@ _swept_at = float("-inf")
 
 
 async def delete_unjoined_sessions() -> None:
-    """Delete sessions that nobody joined and whose token is dead, at most once in its lifetime.
+    """Delete sessions without a client whose token has expired, at most once in a token's lifetime.
 
     Whoever makes new ones calls this: a process without calls sweeps nothing.
     """
@@ -43,11 +43,11 @@ async def delete_unjoined_sessions() -> None:
             partial(store.delete_unjoined, settings.TOKEN_MAX_AGE_SECS + settings.LEASE_SECS)
         )
     except DatabaseError as error:
-        logger.warning("could not delete sessions that nobody joined: %s", error)
+        logger.warning("could not delete sessions that no client joined: %s", error)
 
 
 def bot_ready_extras(session_id: UUID) -> dict[str, Any]:
-    """What `bot-ready` tells a client about its session: how, and for how long, to come back."""
+    """What `bot-ready` contains about the session: how, and how long, a client can resume it."""
     return {
         "voicews": {
             "session": str(session_id),

@@ -99,7 +99,7 @@ class _Worker(threading.Thread):
             connections.close_all()
 
     def break_connection(self) -> None:
-        """Have the driver notice that nobody waits for the answer any more, where it can."""
+        """Cancel the query in the driver, where that is possible: its result is not needed."""
         raw: Any = getattr(self.connection, "connection", None)
         # Each driver has its own error for a connection that is closed.
         with suppress(Exception), socket.socket(fileno=os.dup(raw.fileno())) as ours:

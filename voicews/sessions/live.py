@@ -97,12 +97,12 @@ class SessionConnection(Connection):
 
 
 class SessionTransport(WebsocketServerTransport):
-    """A server transport that tells its session when a client is gone."""
+    """A server transport that notifies its session when a client has disconnected."""
 
     client_left: Callable[[SessionConnection, int], None] | None = None
 
     def join(self, socket: SessionSocket) -> SessionConnection:
-        """A client is there; the one before it, if any, is told that it was replaced."""
+        """A client has connected; a client that was connected before is closed with 4001."""
         connection = self.connect(socket)
         assert isinstance(connection, SessionConnection)
         return connection
@@ -149,7 +149,7 @@ class LiveSession:
 
     @property
     def silent_secs(self) -> float:
-        """How long the client has said nothing; for ever, if there is none."""
+        """Seconds since the client's last message; infinite without a client."""
         connection = self.connection
         return monotonic() - connection.heard_at if connection is not None else float("inf")
 

@@ -57,7 +57,7 @@ class LiveFigures:
 
 
 def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
-    """End a session with 4002; `reason` is what its client is told. Does not wait for the end.
+    """End a session with 4002 and the close reason `reason`. Does not wait for the end.
 
     `operator` is the user who wants it, if it is one. Raises `NotAllowed` if there is no such
     session, or if it has ended.
@@ -163,7 +163,7 @@ def _send_message(live: LiveSession, data: Any, operator_id: str | None) -> str:
 
 
 async def drain_process(process_id: UUID) -> bool:
-    """Have a server process take no new calls and let go of its last ones; False if it is gone.
+    """Make a server process refuse new calls; its running calls go on. False if it is gone.
 
     It goes on to run, so that what supervises it does not start it anew: end it with SIGTERM.
     """

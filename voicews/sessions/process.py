@@ -151,7 +151,7 @@ class Process:
         if self.is_draining:
             raise Busy("the server restarts", CloseCode.SERVER_RESTARTING)
         if self.is_full:
-            raise Busy("the server has as many calls as it takes")
+            raise Busy("the server is full")
 
     def on_message(self, op: str, handler: Callable[[Message], object]) -> None:
         """Call `handler(message)` for each control message `op`."""
@@ -247,7 +247,7 @@ class Process:
         for live, epoch, _connection in held:
             is_ours = own.get(live.row.pk)
             if is_ours is None:
-                logger.warning("call %s: another process has it", live.row.pk)
+                logger.warning("call %s: another process has taken it over", live.row.pk)
                 live.abandon()
             elif not is_ours:
                 self.takeovers.let_go_soon(live.row.pk, epoch + 1)
@@ -347,7 +347,7 @@ class Process:
                     await asyncio.wait([self._beating])
                 await session_database.run(partial(store.stop, self.id))
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself
-            logger.warning("the database does not know that this process ends: %r", error)
+            logger.warning("could not store that this process ends: %r", error)
         self.state = ProcessState.STOPPED
         logger.info("drained")
 

@@ -80,7 +80,7 @@ class Record:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody gets in any more."""
+        """Whether no client is admitted any more."""
         return self.ended or self.is_ending
 
     @property
@@ -89,7 +89,7 @@ class Record:
 
     @property
     def is_superseded(self) -> bool:
-        """Whether the owner should let go."""
+        """Whether the owner should release the session."""
         return self.epoch > self.owner_epoch
 
     def granted(self, process: UUID, epoch: int) -> Record:
@@ -97,7 +97,7 @@ class Record:
 
 
 def arrive(record: Record, process: UUID, *, has_client: bool) -> tuple[Record, Verdict]:
-    """A socket has come to `process` and said nothing yet: it goes in if that evicts nobody.
+    """A new socket in `process`, before its first message: admitted if no client has to leave.
 
     `has_client` says whether a client is connected, where `process` is the owner.
     """
@@ -179,7 +179,7 @@ def challenge(silent_secs: float, waited_secs: float) -> ChallengeReply:
 
 
 class Lease:
-    """Until when a process may feed its bots, told its own monotonic time (seconds).
+    """Until when a process may feed its bots. Callers pass its monotonic time (seconds).
 
     The database knows the same lease by its own clock, and there it ends a little later: it
     begins when the heartbeat arrives there, here when it was sent.

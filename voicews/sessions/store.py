@@ -98,7 +98,7 @@ def atomic() -> Any:
 
 
 def whole_sessions() -> Any:
-    """Sessions with the rows that they refer to, for those who must not wait for a query."""
+    """Sessions with the rows that they refer to, for code that must not run a query."""
     return VoiceSession.objects.using(database()).select_related("user", "process")
 
 
@@ -286,7 +286,7 @@ def release(
 
 
 def disown(session_id: UUID, process: UUID, before_epoch: int, grace_secs: float) -> bool:
-    """Let go of a session that is this process's by a claim that nobody here knows of.
+    """Release a session that this process owns by a claim that it does not know.
 
     So is one whose claim was granted when nobody waited for the answer any more. Claims from
     `before_epoch` on are newer than that. False if there is none.
@@ -532,14 +532,14 @@ def regain(process: UUID, held: Iterable[tuple[UUID, int, UUID | None]]) -> dict
 
 
 def stop(process: UUID) -> None:
-    """The process ends in order: nobody need wait for its lease."""
+    """The process ends in order; others need not wait for its lease."""
     ServerProcess.objects.using(database()).filter(pk=process).update(
         lease_until=Now(), live_sessions=0
     )
 
 
 def request_drain(process: UUID) -> str | None:
-    """Have a process drained; the channel where it can be told, None if it doesn't live."""
+    """Have a process drained; its channel, None if it is not alive."""
     rows = ServerProcess.objects.using(database()).filter(pk=process, lease_until__gt=Now())
     if not rows.update(draining=True):
         return None
@@ -551,7 +551,7 @@ def request_drain(process: UUID) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Sessions whose process was lost, and sessions that ended because nobody came back."""
+    """Sessions whose process was lost, and sessions that ended because no client came back."""
 
     lost: list[UUID] = field(default_factory=list)
     ended: list[VoiceSession] = field(default_factory=list)
@@ -564,7 +564,7 @@ def sweep(
     token_secs: float | None = None,
     phone_token_secs: float | None = None,
 ) -> Swept:
-    """Free what dead processes hold, end what nobody came back to, forget old processes.
+    """Release dead processes' sessions, end those whose client did not return, delete old processes.
 
     With `token_secs`, a browser's session that nobody joined is deleted when its token is so old
     that it opens nothing any more; a phone call's, after `phone_token_secs`, is ended: the call
@@ -626,7 +626,7 @@ def _unjoined(kind: VoiceSession.Kind, before: datetime) -> Any:
 
 
 def delete_unjoined(token_secs: float) -> None:
-    """Delete sessions of browsers that nobody joined while their token was good."""
+    """Delete browser sessions that no client joined before the token expired."""
     before = timezone.now() - timedelta(seconds=token_secs)
     # In parts, so that no lock lasts long; the condition again, as one may be joined just now.
     found = list(

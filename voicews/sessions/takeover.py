@@ -88,7 +88,7 @@ class Takeovers:
     # --- the newcomer's side ----------------------------------------------------------------------
 
     async def arrive(self, claimant: Claimant, max_per_user: int | None) -> bool:
-        """Let a socket in that has said nothing yet, if that evicts nobody; False if it would.
+        """Admit a socket before its first message, if no client has to leave; False if one would.
 
         Raises `NotAllowed` if the session has ended, `Busy` if its user has too many, or if the
         database does not answer.
@@ -186,7 +186,7 @@ class Takeovers:
             raise
 
     async def _challenge_holder(self, session_id: UUID) -> None:
-        """Return when nobody holds the session who is there. Raises `Busy` if somebody does."""
+        """Return when no live client holds the session. Raises `Busy` if one does."""
         deadline = monotonic() + self._lease.secs + PATIENCE_SECS
         timeout_secs = 2 * CHALLENGE_SILENCE_SECS + CHALLENGE_ANSWER_SECS
         while monotonic() < deadline:
@@ -243,7 +243,7 @@ class Takeovers:
             self._control.post(reply_to, "released", session=str(session_id))
 
     def settle_soon(self, held: Iterable[tuple[UUID, int]]) -> None:
-        """Let go of those of (session, claim) that nobody runs here. Does not wait.
+        """Release those of (session, claim) that this process does not run. Does not wait.
 
         They are this process's, says the database: it granted a claim whose answer was lost.
         """
@@ -269,7 +269,9 @@ class Takeovers:
             return
         job = partial(store.disown, session_id, self._process_id, before_epoch, self._grace_secs)
         if await retry_until_stored(job):
-            logger.warning("call %s: it was this process's, which did not run it", session_id)
+            logger.warning(
+                "call %s: assigned to this process but not running here, released", session_id
+            )
             record_event(
                 VoiceSession(pk=session_id),
                 EventKind.INTERRUPTED,
@@ -304,7 +306,7 @@ class Takeovers:
         self._control.answer(message, verdict=verdict.value)
 
     def released(self, session_id: UUID) -> None:
-        """Another process has let go of a session."""
+        """Another process has released a session."""
         claimant = self._newest.get(session_id)
         if claimant is not None:
             claimant.news.set()
@@ -320,4 +322,4 @@ class Takeovers:
         # Who asked may be gone: then nobody else looks at the error.
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, VoicewsError):
-            logger.error("a session could not change hands", exc_info=error)
+            logger.error("a session could not be taken over", exc_info=error)

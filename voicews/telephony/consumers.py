@@ -80,7 +80,7 @@ class CallState(enum.IntEnum):
 
 
 class PhoneSocket(SessionSocket):
-    """A provider's socket; says goodbye, where the protocol wants an answer before the close."""
+    """A provider's socket; sends a last message where the protocol wants one before the close."""
 
     def __init__(self, consumer: PhoneConsumer, lease: Lease) -> None:
         super().__init__(consumer, lease)
@@ -92,7 +92,7 @@ class PhoneSocket(SessionSocket):
 
 
 class PhoneConsumer(VoiceConsumer):
-    """Serves `ws/voice/<provider>/<token>/`, and `ws/voice/<provider>/` for those who don't ask."""
+    """Serves `ws/voice/<provider>/<token>/`, and `ws/voice/<provider>/` without webhook."""
 
     max_message_bytes: ClassVar[int] = 256 * 1024
 

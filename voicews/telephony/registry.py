@@ -48,7 +48,7 @@ def get_provider(name: str) -> Provider:
     provider = _providers.get(key)
     if provider is None:
         if name not in settings.PROVIDERS:
-            raise NotAllowed("this provider is not switched on")
+            raise NotAllowed("this provider is not configured in PROVIDERS")
         provider = _providers[key] = make_provider(name, settings)
     return provider
 

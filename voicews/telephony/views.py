@@ -49,7 +49,7 @@ Address = str | None
 
 
 class WebhookView(Endpoint):
-    """What the webhooks have in common: who may send them, and how they are refused."""
+    """What the webhooks have in common: authentication, and the answer to a refused request."""
 
     http_method_names = ["get", "post", "head", "options"]
 
@@ -115,7 +115,7 @@ class AnswerView(WebhookView):
             else:
                 session, is_new = await self._incoming(event, webhook, address)
         except NotAllowed as error:
-            logger.warning("%s call %s turned away: %s", provider.name, event.call_id, error)
+            logger.warning("%s call %s refused: %s", provider.name, event.call_id, error)
             return await respond(provider.reject(event))
         answer = provider.answer(
             event, stream_target(provider, session, settings.TOKEN_MAX_AGE_SECS)
@@ -140,7 +140,7 @@ class AnswerView(WebhookView):
         if bot not in settings.BOTS:
             raise NotAllowed("there is no such bot")
         if not await session_database.run(has_room):
-            raise NotAllowed("there is no room for another call")
+            raise NotAllowed("no capacity for another call")
         return await session_database.run(partial(store.call_session, event, bot, address))
 
 
@@ -162,7 +162,7 @@ class TransferView(WebhookView):
     ) -> HttpResponse:
         number = webhook.query_fields.get("to", [""])[-1]
         if _placed_session(provider, webhook) is None or not 0 < len(number) <= MAX_NUMBER_LENGTH:
-            raise NotAllowed("the order is not ours")
+            raise NotAllowed("not a transfer that this server requested")
         if not number.isprintable():
             raise InvalidMessage("to: expected characters that can be shown")
         return await respond(provider.transfer_document(number))

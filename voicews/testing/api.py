@@ -1,4 +1,4 @@
-"""The providers' APIs, on this machine: they end calls, place calls, and remember who asked."""
+"""The providers' APIs, on this machine: they end calls, place calls, and record the requests."""
 
 from __future__ import annotations
 

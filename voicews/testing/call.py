@@ -189,7 +189,7 @@ class SimulatedCall(ABC, Generic[P]):
 
     @abstractmethod
     def _upgrade_headers(self, url: str) -> dict[str, str]:
-        """What proves, in the handshake of the socket at this public URL, who opens it."""
+        """The headers that authenticate the socket's handshake at this public URL."""
 
     @abstractmethod
     def _begin_stream(self) -> None:
@@ -394,7 +394,7 @@ class SimulatedCall(ABC, Generic[P]):
         self.websocket.transport.abort()
 
     async def send_raw(self, data: str | bytes) -> None:
-        """Send what a provider would not, for tests of what must be survived."""
+        """Send a message that no provider sends, to test error handling."""
         assert self.websocket is not None
         await self.websocket.send(data)
 

@@ -1,4 +1,4 @@
-"""What a caller hears: audio as a provider plays it, with the moment at which each piece sounds."""
+"""What a caller hears: audio as a provider plays it, with the time of each piece."""
 
 from __future__ import annotations
 

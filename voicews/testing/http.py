@@ -34,7 +34,7 @@ class HttpResponse:
 async def http_request(
     method: str, url: str, headers: Mapping[str, str], body: bytes = b""
 ) -> HttpResponse:
-    """Make a request, to the very URL that is given. Raises `OSError` if nobody answers."""
+    """Make a request, to the very URL that is given. Raises `OSError` if no server answers."""
     return await asyncio.to_thread(_request, method, url, headers, body)
 
 

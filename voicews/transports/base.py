@@ -56,10 +56,10 @@ class TransportState(enum.IntEnum):
 
 
 class Connection:
-    """One client's hold on a transport, from `BaseTransport.connect` until it is let go.
+    """One client of a transport, from `BaseTransport.connect` until it is released.
 
     Whoever reads the socket calls `receive` for each message and `disconnect` at the end. After
-    the transport has let go of the client, both do nothing: its last messages reach nobody.
+    the transport has released the client, both do nothing: its last messages are dropped.
     """
 
     __slots__ = (
@@ -281,7 +281,7 @@ class BaseTransport:
         """A client that was connected is not any more."""
 
     def _closed(self) -> None:
-        """The pipeline has ended: nobody will connect again."""
+        """The pipeline has ended; no client can connect any more."""
         self._events.disconnect_all()
 
     def request_end(self, reason: str, close_code: int, *, at_once: bool = True) -> None:

@@ -80,7 +80,7 @@ class WebsocketClientSession:
         self._waiting_bytes = 0
 
     async def connect(self) -> None:
-        """Hold the socket, and open it if nobody has. Raises `ConnectFailed`."""
+        """Use the socket; the first user opens it. Raises `ConnectFailed`."""
         if self._websocket is None and self._opening is None:
             self._holders = 0
             self._opening = asyncio.get_running_loop().create_task(self._open())
@@ -95,7 +95,7 @@ class WebsocketClientSession:
                 raise
 
     async def disconnect(self) -> None:
-        """Let go of the socket; the last one closes it. Does nothing when nobody holds it."""
+        """Stop using the socket; the last user closes it. Does nothing if there is no user."""
         if self._holders:
             await self._let_go(self._opening)
 
@@ -113,7 +113,7 @@ class WebsocketClientSession:
             async with asyncio.timeout(self._params.audio_out_write_timeout_secs):
                 await websocket.send(message)
         except TimeoutError:
-            logger.info("%s: the server reads nothing, the socket is given up", self._name)
+            logger.info("%s: the server does not read, closing the socket", self._name)
             websocket.transport.abort()
             return False
         except ConnectionClosed:

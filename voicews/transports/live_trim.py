@@ -1,4 +1,4 @@
-"""What is left out of a live stream that has fallen behind: pure, told how late it is."""
+"""Which parts of a late live stream are dropped. Pure: callers pass the delay."""
 
 from __future__ import annotations
 

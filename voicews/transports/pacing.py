@@ -1,4 +1,4 @@
-"""When audio may leave: pure, told the time."""
+"""When audio may be sent. Pure: callers pass the time."""
 
 from __future__ import annotations
 

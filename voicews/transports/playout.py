@@ -1,4 +1,4 @@
-"""What was really heard of what the bot said: pure, told the time.
+"""How much of the bot's audio was played to the user. Pure: callers pass the time.
 
 The peer's own reports decide where it makes them (our browser client does), the pacing clock
 where it doesn't. Positions (`pts`) are nanoseconds of output sent; times are seconds on one

@@ -108,7 +108,7 @@ class WebsocketServerTransport(BaseTransport):
         self.port = listener.port
 
     def connect(self, socket: Socket) -> Connection:
-        """A client is there; the one before it, if any, is told that it was replaced."""
+        """A client has connected; a client that was connected before is closed with 4001."""
         self.drop_client(CloseCode.REPLACED, "replaced by another connection")
         connection = super().connect(socket)
         if self._grace_timer is not None:

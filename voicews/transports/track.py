@@ -1,4 +1,4 @@
-"""What one destination of an output hears: a play queue, paced on media time."""
+"""The play queue of one destination of an output, paced on media time."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ class OutputTrack:
             self._resampler.reset()
 
     def _end_if_played(self) -> None:
-        """The end may have waited for what the client has just told."""
+        """End, if the end was waiting for the report that the client has just sent."""
         if self._end_frame is not None:
             self.pump()
 

@@ -76,7 +76,7 @@ class PictureLink:
         self.throughput = None
 
     def give_up_if_lost(self, now: float) -> None:
-        """Forget a picture whose piece nobody acknowledged."""
+        """Drop a picture of which a piece was not acknowledged."""
         if self._picture and now - self._sent_at >= LOST_SECS:
             self._picture = b""
 

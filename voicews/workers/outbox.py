@@ -109,7 +109,7 @@ class Outbox:
         return entry
 
     def drop_longer(self, max_bytes: int) -> list[BusMessage]:
-        """Drop what the peer would not take; returns it."""
+        """Drop the messages that the peer refuses; returns them."""
         dropped = []
         for queue in (self._resend, self._system, self._data):
             long = [entry for entry in queue if len(entry[1]) > max_bytes]

@@ -66,7 +66,7 @@ class WorkerRegistry:
         return self.get(worker_name) is not None
 
     def register(self, worker_name: str, runner: str) -> None:
-        """A worker is ready: its watchers are told, unless they know."""
+        """A worker is ready: its watchers are notified once."""
         self._unreachable.pop(worker_name, None)
         names = self._runners.setdefault(runner, {})
         if worker_name not in names:

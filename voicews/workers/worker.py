@@ -212,7 +212,7 @@ class BaseWorker:
         self.registry.register(self.name, self.registry.runner_name)
 
     async def stop(self) -> None:
-        """Called once, after the last message: its own jobs are cancelled, its clients told."""
+        """Called once, after the last message: cancels its own jobs, notifies its requesters."""
         if self._stopped:
             return
         self._stopped = True
@@ -451,7 +451,7 @@ class BaseWorker:
         return group
 
     async def cancel_job_group(self, job_id: str, *, reason: str | None = None) -> None:
-        """Tell the workers that nobody wants the result. Does nothing when the job is over."""
+        """Cancel the job: the result is not needed. Does nothing when the job is over."""
         self._cancel_group(job_id, reason or "cancelled")
 
     async def request_cancel_job_group(self, job_id: str, *, reason: str | None = None) -> bool:

@@ -51,7 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--from", default="+15550100001", dest="from_number")
         parser.add_argument("--to", default="+15550100002", dest="to_number")
         parser.add_argument(
-            "--seconds", type=float, default=None, help="hang up after so long, whatever is said"
+            "--seconds", type=float, default=None, help="hang up after this many seconds"
         )
         parser.add_argument(
             "--url",

@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("provider", help="the telephony provider: twilio, telnyx, plivo, ...")
-        parser.add_argument("to", help="whom to call: +15551234567")
+        parser.add_argument("to", help="the number to call, such as +15551234567")
         parser.add_argument(
             "--from", dest="from_number", default="", help="your number; default: the only one"
         )

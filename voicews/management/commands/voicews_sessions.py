@@ -22,11 +22,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("list", help="live sessions and server processes")
-        end = actions.add_parser("end", help="end a session: its client is told so, with 4002")
+        end = actions.add_parser("end", help="end a session with close code 4002")
         end.add_argument("session", type=UUID)
-        end.add_argument("--reason", default="ended by an operator", help="what the client is told")
+        end.add_argument(
+            "--reason", default="ended by an operator", help="the close reason that the client gets"
+        )
         drain = actions.add_parser(
-            "drain", help="have a process take no new calls and let go of its last ones"
+            "drain", help="make a process refuse new calls; running calls go on"
         )
         drain.add_argument("process", type=UUID)
 

@@ -1,4 +1,4 @@
-"""Sends an `ApiRequest`: tries again where that is safe, tells how it went."""
+"""Sends an `ApiRequest`, repeats it where that is safe, and returns the outcome."""
 
 from __future__ import annotations
 

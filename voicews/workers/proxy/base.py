@@ -438,7 +438,7 @@ class ProxyWorker(BaseWorker):
                 continue
             silent_secs = asyncio.get_running_loop().time() - self._heard_at
             if self.leaves_silent_peer and silent_secs > self._link.patience_secs:
-                logger.warning("worker %s: no sign of life for %.1f s", self.name, silent_secs)
+                logger.warning("worker %s: nothing received for %.1f s", self.name, silent_secs)
                 self._socket.abort()
             elif self._link.is_greeted:
                 self._say_received()

@@ -564,7 +564,7 @@ def sweep(
     token_secs: float | None = None,
     phone_token_secs: float | None = None,
 ) -> Swept:
-    """Release dead processes' sessions, end those whose client did not return, delete old processes.
+    """Release dead processes' sessions, end those whose client did not return; delete old rows.
 
     With `token_secs`, a browser's session that nobody joined is deleted when its token is so old
     that it opens nothing any more; a phone call's, after `phone_token_secs`, is ended: the call

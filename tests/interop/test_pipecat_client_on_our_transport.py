@@ -23,6 +23,12 @@ Connect = Callable[..., Any]
 
 
 @pytest.fixture
+def one(uvicorn: Server) -> VoiceServer:
+    """One server, for what is the same with all of them."""
+    return VoiceServer(uvicorn.origin, CONNECT_PATH)
+
+
+@pytest.fixture
 def connect(page: Page) -> Connect:
     """A function that opens a server's page and calls it; the data of bot-ready."""
 
@@ -94,9 +100,9 @@ def test_a_call(page: Page, voicews: VoiceServer, connect: Connect) -> None:
     assert complaints == []
 
 
-def test_audio_of_the_page(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+def test_audio_of_the_page(page: Page, one: VoiceServer, connect: Connect) -> None:
     """``client.transport.handleUserAudioStream``, through the proxy that the client gives out."""
-    connect(voicews, enableMic=False)
+    connect(one, enableMic=False)
     page.evaluate("call.forget()")
     page.evaluate(
         """() => {
@@ -136,8 +142,8 @@ def test_a_restarted_server_has_its_call_back(page: Page, serve: Serve, connect:
     assert len(events(page, "onDisconnected")) == 1
 
 
-def test_react(page: Page, voicews: VoiceServer, connect: Connect) -> None:
-    connect(voicews)
+def test_react(page: Page, one: VoiceServer, connect: Connect) -> None:
+    connect(one)
     expect(page.locator("#state")).to_have_text("ready")
     expect(page.locator("#mic")).to_have_text("on")
     expect(page.locator("#mics")).to_have_text(re.compile(r"^\d default$"))
@@ -153,20 +159,20 @@ def test_react(page: Page, voicews: VoiceServer, connect: Connect) -> None:
     assert events(page, "onTrackStopped") == ["audio"]
 
 
-def test_what_it_cannot_do_yet_is_told(page: Page, voicews: VoiceServer, connect: Connect) -> None:
-    connect(voicews, enableCam=True)
+def test_what_it_cannot_do_yet_is_told(page: Page, one: VoiceServer, connect: Connect) -> None:
+    connect(one, enableCam=True)
     assert events(page, "onUnsupportedFeature")[0]["feature"] == "enableCam"
     assert page.evaluate("call.client.isCamEnabled") is False
     assert page.evaluate("call.client.selectedCam.kind") in {"videoinput", None}
 
 
-def test_a_call_without_a_microphone(page: Page, voicews: VoiceServer, connect: Connect) -> None:
+def test_a_call_without_a_microphone(page: Page, one: VoiceServer, connect: Connect) -> None:
     page.add_init_script(
         """navigator.mediaDevices.getUserMedia = async () => {
           throw new DOMException("none", "NotFoundError");
         };"""
     )
-    connect(voicews)
+    connect(one)
     error = events(page, "onDeviceError")[0]
     assert (error["devices"], error["type"]) == (["mic"], "not-found")
     assert page.evaluate("call.client.mediaState.mic.state") == "error"

@@ -47,6 +47,11 @@ export const BOT = Object.freeze({ id: "bot", name: "bot", local: false });
 export class CallMedia {
   /** @type {MediaListener | null} */
   listener = null;
+  /**
+   * What the devices do, for the client of the moment.
+   * @type {Emit}
+   */
+  emit = () => {};
   /** Settles when the newest microphone was told of by `onMicUpdated`. */
   told = Promise.resolve();
   /** @type {CallAudio | null} */
@@ -54,7 +59,6 @@ export class CallMedia {
   /** @type {MediaOptions | null} of the audio that is open */
   #options = null;
   #createAudio;
-  #emit;
   #devices = new DeviceLists((changed) => this.#onDevicesChanged(changed));
   /** @type {MediaState} */
   #state = { mic: { state: "uninitialized" }, cam: { state: "uninitialized" } };
@@ -68,11 +72,9 @@ export class CallMedia {
 
   /**
    * @param {(options: CallAudioOptions) => CallAudio} createAudio
-   * @param {Emit} emit
    */
-  constructor(createAudio, emit) {
+  constructor(createAudio) {
     this.#createAudio = createAudio;
-    this.#emit = emit;
   }
 
   /** Null while no devices are open. */
@@ -116,7 +118,7 @@ export class CallMedia {
   async open({ recorderSampleRate, playerSampleRate, openUserAudio, pushToTalk }) {
     const options = { recorderSampleRate, playerSampleRate, openUserAudio, pushToTalk };
     if (this.#audio && JSON.stringify(options) === JSON.stringify(this.#options)) {
-      this.#emit("onMicEnabled", this.isMicEnabled);
+      this.emit("onMicEnabled", this.isMicEnabled);
       return;
     }
     this.close();
@@ -147,7 +149,7 @@ export class CallMedia {
     if (this.#state.mic.state === "initializing") {
       this.#setState("mic", audio.localStream ? { state: "granted" } : { state: "uninitialized" });
     }
-    this.#emit("onMicEnabled", this.isMicEnabled);
+    this.emit("onMicEnabled", this.isMicEnabled);
     void this.#devices.refresh();
   }
 
@@ -174,8 +176,26 @@ export class CallMedia {
       throw error;
     } finally {
       this.#onStream();
-      this.#emit("onMicEnabled", this.isMicEnabled);
+      this.emit("onMicEnabled", this.isMicEnabled);
     }
+  }
+
+  get isCamEnabled() {
+    return false;
+  }
+
+  /** @param {boolean} enabled */
+  enableCam(enabled) {
+    if (enabled) this.emit("onUnsupportedFeature", unsupported("enableCam"));
+  }
+
+  get isSharingScreen() {
+    return false;
+  }
+
+  /** @param {boolean} enabled */
+  enableScreenShare(enabled) {
+    if (enabled) this.emit("onUnsupportedFeature", unsupported("enableScreenShare"));
   }
 
   /** @param {DeviceKind} kind */
@@ -255,7 +275,7 @@ export class CallMedia {
    * @param {SelectedDevice} device
    */
   #tellSelected(event, device) {
-    if (device.deviceId) this.#emit(event, device);
+    if (device.deviceId) this.emit(event, device);
   }
 
   /** The microphone was opened, muted, exchanged or let go. */
@@ -266,9 +286,9 @@ export class CallMedia {
     if (track === this.#track) return;
     const before = this.#track;
     this.#track = track;
-    if (before) this.#emit("onTrackStopped", before, LOCAL);
+    if (before) this.emit("onTrackStopped", before, LOCAL);
     if (!track) return;
-    this.#emit("onTrackStarted", track, LOCAL);
+    this.emit("onTrackStarted", track, LOCAL);
     this.told = this.#devices.refresh().then(() => {
       if (track === this.#track) this.#tellSelected("onMicUpdated", this.selectedMic);
     });
@@ -282,8 +302,8 @@ export class CallMedia {
       videoinput: "onAvailableCamsUpdated",
       audiooutput: "onAvailableSpeakersUpdated",
     };
-    for (const kind of changed) this.#emit(events[kind], this.#devices.list(kind));
-    this.#emit("onDevicesChanged");
+    for (const kind of changed) this.emit(events[kind], this.#devices.list(kind));
+    this.emit("onDevicesChanged");
     if (changed.includes("audiooutput")) void this.#keepSpeaker();
     if (changed.includes("audioinput")) void this.#followDefaultMic();
   }
@@ -293,11 +313,11 @@ export class CallMedia {
     if (!this.#speakerId || this.#devices.find("audiooutput", this.#speakerId)) return;
     try {
       await this.updateSpeaker("");
-      this.#emit("onError", new VoiceError(
+      this.emit("onError", new VoiceError(
         ErrorCode.SPEAKER_LOST, "The loudspeaker was disconnected. The call goes on with another one.",
       ));
     } catch (error) {
-      this.#emit("onError", toVoiceError(error, ErrorCode.SPEAKER_FAILED, "The loudspeaker can't be used."));
+      this.emit("onError", toVoiceError(error, ErrorCode.SPEAKER_FAILED, "The loudspeaker can't be used."));
     }
   }
 
@@ -317,8 +337,8 @@ export class CallMedia {
       if (!this.isMicEnabled) void this.#failed(error);
     }
     this.#onStream();
-    this.#emit("onError", error);
-    this.#emit("onMicEnabled", this.isMicEnabled);
+    this.emit("onError", error);
+    this.emit("onMicEnabled", this.isMicEnabled);
   }
 
   /** @param {unknown} error */
@@ -327,7 +347,7 @@ export class CallMedia {
     const deviceError = DeviceError.of(error);
     if (!deviceError) return;
     if (deviceError.devices.includes("mic")) this.#setState("mic", deviceStatus(deviceError));
-    this.#emit("onDeviceError", deviceError);
+    this.emit("onDeviceError", deviceError);
   }
 
   /**
@@ -337,6 +357,12 @@ export class CallMedia {
   #setState(device, status) {
     if (JSON.stringify(this.#state[device]) === JSON.stringify(status)) return;
     this.#state = { ...this.#state, [device]: status };
-    this.#emit("onMediaStateChanged", this.state);
+    this.emit("onMediaStateChanged", this.state);
   }
+}
+
+/** @param {string} feature */
+function unsupported(feature) {
+  const error = new VoiceError(ErrorCode.UNSUPPORTED, `${feature}: this transport carries no pictures yet.`);
+  return Object.assign(error, { feature });
 }

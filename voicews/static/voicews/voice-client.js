@@ -2,10 +2,12 @@
  * A call with a bot, as a page sees it: connect, talk, send messages, hear what happens, hang up.
  */
 
+import { Call } from "./call.js";
 import { BOT } from "./call-media.js";
 import { CloseCode, mayReconnectAfter } from "./close-codes.js";
 import { requestConnection } from "./connect-endpoint.js";
 import { Conversation, errorText } from "./conversation.js";
+import { DeviceControls } from "./device-controls.js";
 import { Emitter } from "./emitter.js";
 import { ErrorCode, explain, toVoiceError, VoiceError } from "./errors.js";
 import { Log } from "./log.js";
@@ -38,33 +40,8 @@ const STATS_MS = 1000;
  *   default 20000
  */
 
-/** What one call in progress holds; a new one for every call, so that nothing old can reach it. */
-class Call {
-  abort = new AbortController();
-  /** @type {(data: BotReady) => void} */
-  resolve = () => {};
-  /** @type {(error: VoiceError) => void} */
-  reject = () => {};
-  /** @type {Promise<BotReady>} settled by the bot's first answer, or by whatever prevents it */
-  botReady;
-  wasReady = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  connectTimer;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  statsTimer;
-
-  constructor() {
-    this.botReady = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
-    });
-    // It may fail while nobody waits for it yet.
-    this.botReady.catch(() => {});
-  }
-}
-
 /** One call at a time, any number one after the other. */
-export class VoiceClient {
+export class VoiceClient extends DeviceControls {
   #transport;
   #connectTimeoutMs;
   #states;
@@ -81,6 +58,7 @@ export class VoiceClient {
     transport = new WebSocketTransport(), callbacks = {}, enableMic = true, enableCam = false,
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
   } = {}) {
+    super(transport.media);
     this.#transport = transport;
     this.#enableCam = enableCam;
     this.#connectTimeoutMs = connectTimeoutMs;
@@ -90,8 +68,8 @@ export class VoiceClient {
       emit("onTransportStateChanged", state, previous);
     });
     this.#conversation = new Conversation((message) => this.#send(message), emit);
-    transport.listen(emit);
-    transport.media.wantMic(enableMic);
+    this.media.emit = emit;
+    this.media.wantMic(enableMic);
     for (const [name, handler] of Object.entries(callbacks)) {
       if (handler) this.#emitter.on(name, handler);
     }
@@ -132,132 +110,10 @@ export class VoiceClient {
     this.#log.level = level;
   }
 
-  // --- sound and devices ------------------------------------------------------------------------
-
-  /** The player's last node, to connect an analyser or a recorder to; null outside a call. */
-  get playbackNode() {
-    return this.#transport.media.audio?.playbackNode ?? null;
-  }
-
-  /** The audio context of the player; null outside a call. */
-  get audioContext() {
-    return this.#transport.media.audio?.context ?? null;
-  }
-
-  /**
-   * The node that plays one of the server's `audio_out_destinations`, to be heard by an analyser or
-   * routed elsewhere; null before the first of it has come.
-   * @param {string} destination
-   */
-  destinationNode(destination) {
-    return this.#transport.media.audio?.destinationNode(destination) ?? null;
-  }
-
-  /** What is played, as a stream; null outside a call. */
-  get remoteStream() {
-    return this.#transport.media.audio?.remoteStream ?? null;
-  }
-
-  /** The microphone's stream; null while there is none. */
-  get localStream() {
-    return this.#transport.media.audio?.localStream ?? null;
-  }
-
   /** @returns {Tracks} the microphone's while it is sent, and the bot's, which is played already */
   tracks() {
     const audio = this.remoteStream?.getAudioTracks()[0];
-    return { ...this.#transport.tracks(), ...(audio ? { bot: { audio } } : {}) };
-  }
-
-  /** Of what is heard, 0 to 1; kept for later calls. */
-  get volume() {
-    return this.#transport.volume;
-  }
-
-  set volume(volume) {
-    this.#transport.volume = volume;
-  }
-
-  /** Whether each device is there and allowed, independent of calls. */
-  get mediaState() {
-    return this.#transport.media.state;
-  }
-
-  get isMicEnabled() {
-    return this.#transport.isMicEnabled;
-  }
-
-  /**
-   * Muting sends one second of silence and then nothing; see `Microphone.disable` for the device.
-   * @param {boolean} enabled
-   * @throws {VoiceError} when the microphone can't be opened
-   */
-  async enableMic(enabled) {
-    await this.#transport.enableMic(enabled);
-  }
-
-  get isCamEnabled() {
-    return this.#transport.isCamEnabled;
-  }
-
-  /** @param {boolean} enabled */
-  enableCam(enabled) {
-    this.#transport.enableCam(enabled);
-  }
-
-  get isSharingScreen() {
-    return this.#transport.isSharingScreen;
-  }
-
-  /** @param {boolean} enabled */
-  enableScreenShare(enabled) {
-    this.#transport.enableScreenShare(enabled);
-  }
-
-  async getAllMics() {
-    return this.#transport.getAllMics();
-  }
-
-  async getAllCams() {
-    return this.#transport.getAllCams();
-  }
-
-  async getAllSpeakers() {
-    return this.#transport.getAllSpeakers();
-  }
-
-  /** Empty while there is none. */
-  get selectedMic() {
-    return this.#transport.selectedMic;
-  }
-
-  get selectedCam() {
-    return this.#transport.selectedCam;
-  }
-
-  get selectedSpeaker() {
-    return this.#transport.selectedSpeaker;
-  }
-
-  /**
-   * @param {string} deviceId the browser's default when empty; kept for later calls
-   * @throws {VoiceError}
-   */
-  async updateMic(deviceId) {
-    await this.#transport.updateMic(deviceId);
-  }
-
-  /** @param {string} deviceId the browser's default when empty; kept for later calls */
-  updateCam(deviceId) {
-    this.#transport.updateCam(deviceId);
-  }
-
-  /**
-   * @param {string} deviceId the browser's default when empty; kept for later calls
-   * @throws {VoiceError} speaker-unsupported, speaker-failed
-   */
-  async updateSpeaker(deviceId) {
-    await this.#transport.updateSpeaker(deviceId);
+    return { ...super.tracks(), ...(audio ? { bot: { audio } } : {}) };
   }
 
   // --- the call ---------------------------------------------------------------------------------
@@ -431,8 +287,8 @@ export class VoiceClient {
 
   /** @param {ReturnType<typeof completeOptions>} options */
   async #openMedia(options) {
-    await this.#transport.media.open(options);
-    if (this.#enableCam) this.#transport.enableCam(true);
+    await this.media.open(options);
+    if (this.#enableCam) this.enableCam(true);
   }
 
   /**
@@ -455,7 +311,7 @@ export class VoiceClient {
    * @returns {E}
    */
   #abandon(error) {
-    this.#transport.media.close();
+    this.media.close();
     this.#states.to(State.DISCONNECTING);
     this.#states.to(error ? State.ERROR : State.DISCONNECTED);
     if (error) this.#tellError(error, true);
@@ -615,7 +471,7 @@ export class VoiceClient {
     this.#states.to(State.DISCONNECTING);
     call.abort.abort();
     this.#transport.connection.close(error ? error.code : "client left");
-    this.#transport.media.close();
+    this.media.close();
     if (error) error.fatal = true;
     const over = error ?? new VoiceError(ErrorCode.CANCELLED, "The call has ended.");
     this.#conversation.rejectRequests(over);

@@ -8,6 +8,7 @@
 import { CallAudio } from "./call-audio.js";
 import { BOT, CallMedia } from "./call-media.js";
 import { CloseCode } from "./close-codes.js";
+import { DeviceControls } from "./device-controls.js";
 import { DeviceError } from "./device-error.js";
 import { ErrorCode, explain, toVoiceError, VoiceError } from "./errors.js";
 import { newId, RTVI_LABEL } from "./messages.js";
@@ -15,13 +16,11 @@ import { checkOptions, completeOptions } from "./transport-options.js";
 import { VoiceConnection } from "./voice-connection.js";
 
 /** @import { CallAudioOptions } from "./call-audio.js" */
-/** @import { SelectedDevice, Tracks } from "./call-media.js" */
 /** @import { BotReady } from "./events.js" */
 /** @import { Message } from "./messages.js" */
 /** @import { WebSocketTransportOptions } from "./transport-options.js" */
 /** @import { ConnectionHandlers } from "./voice-connection.js" */
 
-/** @typedef {(name: string, ...args: any[]) => void} Listener */
 /** @typedef {{ callbacks?: Record<string, any>, enableMic?: boolean, enableCam?: boolean, enableScreenShare?: boolean }} PipecatOptions */
 
 /** Of RTVI, that @pipecat-ai/client-js 1.13 announces. */
@@ -29,11 +28,9 @@ const PIPECAT_RTVI_VERSION = "2.1.0";
 /** A message of this size still fits into the server's limit with all that is around it. */
 const MAX_MESSAGE_BYTES = 1024 * 1024 - 1024;
 
-// Pipecat's client hands this object out as a proxy, whose getters can't see private fields: what a getter
-// needs is in plain ones, with an underscore.
-export class WebSocketTransport {
-  /** @type {Listener} */
-  _listener = () => {};
+// Pipecat's client hands this object out as a proxy, whose getters can't see private fields: what they need is
+// in plain ones, with an underscore.
+export class WebSocketTransport extends DeviceControls {
   /** @type {string} a TransportState of Pipecat's client */
   _state = "disconnected";
   /** @type {PipecatOptions} */
@@ -47,14 +44,11 @@ export class WebSocketTransport {
 
   /** @param {WebSocketTransportOptions} [options] */
   constructor(options = {}) {
+    super(new CallMedia((audioOptions) => this.createAudio(audioOptions)));
     this.options = checkOptions(options);
     const complete = completeOptions(this.options);
     this.recorderSampleRate = complete.recorderSampleRate;
     this.playerSampleRate = complete.playerSampleRate;
-    this.media = new CallMedia(
-      (audioOptions) => this.createAudio(audioOptions),
-      (name, ...args) => this._listener(name, ...args),
-    );
     this.connection = new VoiceConnection(this.media, complete);
   }
 
@@ -67,22 +61,8 @@ export class WebSocketTransport {
     return new CallAudio(options);
   }
 
-  /** @param {Listener} listener what the devices do, by the names of the events */
-  listen(listener) {
-    this._listener = listener;
-  }
-
   get stats() {
     return this.connection.stats;
-  }
-
-  /** Of what is heard, 0 to 1. */
-  get volume() {
-    return this.media.volume;
-  }
-
-  set volume(volume) {
-    this.media.volume = volume;
   }
 
   /**
@@ -113,87 +93,24 @@ export class WebSocketTransport {
     return MAX_MESSAGE_BYTES;
   }
 
-  // --- devices ----------------------------------------------------------------------------------
-
-  getAllMics() {
-    return this.media.devices("audioinput");
-  }
-
-  getAllCams() {
-    return this.media.devices("videoinput");
-  }
-
-  getAllSpeakers() {
-    return this.media.devices("audiooutput");
-  }
-
-  /** @returns {SelectedDevice} */
-  get selectedMic() {
-    return this.media.selectedMic;
-  }
-
-  /** @returns {SelectedDevice} */
-  get selectedCam() {
-    return this.media.selectedCam;
-  }
-
-  /** @returns {SelectedDevice} */
-  get selectedSpeaker() {
-    return this.media.selectedSpeaker;
-  }
+  // --- devices: Pipecat's client awaits none of these, so what fails is told as an event ---------
 
   /** @param {string} micId */
   updateMic(micId) {
-    return this._told(this.media.updateMic(micId));
-  }
-
-  /** @param {string} camId */
-  updateCam(camId) {
-    this.media.updateCam(camId);
+    return this._told(super.updateMic(micId));
   }
 
   /** @param {string} speakerId */
   updateSpeaker(speakerId) {
-    return this._told(this.media.updateSpeaker(speakerId));
+    return this._told(super.updateSpeaker(speakerId));
   }
 
   /** @param {boolean} enable */
   enableMic(enable) {
-    if (!this.media.audio) this.media.wantMic(enable);
-    return this._told(this.media.enableMic(enable));
+    return this._told(super.enableMic(enable));
   }
 
-  get isMicEnabled() {
-    return this.media.isMicEnabled;
-  }
-
-  /** @param {boolean} enable */
-  enableCam(enable) {
-    if (enable) this._listener("onUnsupportedFeature", unsupported("enableCam"));
-  }
-
-  get isCamEnabled() {
-    return false;
-  }
-
-  /** @param {boolean} enable */
-  enableScreenShare(enable) {
-    if (enable) this._listener("onUnsupportedFeature", unsupported("enableScreenShare"));
-  }
-
-  get isSharingScreen() {
-    return false;
-  }
-
-  /** @returns {Tracks} the bot's sound is played by the transport, and has no track here */
-  tracks() {
-    return this.media.tracks();
-  }
-
-  /**
-   * Pipecat's client awaits none of these: what fails is told as an event.
-   * @param {Promise<void>} doing
-   */
+  /** @param {Promise<void>} doing */
   async _told(doing) {
     if (!this._onMessage) return doing;
     return doing.catch((error) => {
@@ -213,7 +130,7 @@ export class WebSocketTransport {
     this._onMessage = onMessage;
     this.connection.rtviVersion = PIPECAT_RTVI_VERSION;
     this.media.wantMic(options.enableMic ?? true);
-    this.listen((name, ...args) => this._call(name, ...args));
+    this.media.emit = (name, ...args) => this._call(name, ...args);
     this.state = "disconnected";
   }
 
@@ -362,10 +279,4 @@ export class WebSocketTransport {
   _call(name, ...args) {
     this._clientOptions.callbacks?.[name]?.(...args);
   }
-}
-
-/** @param {string} feature */
-function unsupported(feature) {
-  const error = new VoiceError(ErrorCode.UNSUPPORTED, `${feature}: this transport carries no pictures yet.`);
-  return Object.assign(error, { feature });
 }

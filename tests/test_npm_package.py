@@ -109,11 +109,8 @@ def test_it_is_typed(project: Path) -> None:
 def test_bundlers_take_it(project: Path) -> None:
     (project / "page.js").write_text('export { VoiceClient } from "voicews";\n')
     worklets = ("capture-worklet", "playback-worklet")
-    run(
-        *(ESBUILD, "page.js", *(f"{name}=voicews/{name}.js" for name in worklets)),
-        *("--bundle", "--format=esm", "--outdir=out"),
-        cwd=project,
-    )
+    entries = ["page.js", *(f"{name}=voicews/{name}.js" for name in worklets)]
+    run(ESBUILD, *entries, "--bundle", "--format=esm", "--outdir=out", cwd=project)
     page = (project / "out" / "page.js").read_text()
     for name in worklets:
         # Where the page's script looks for it, and whole.

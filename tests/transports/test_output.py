@@ -50,10 +50,10 @@ from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask
 from voicews.serializers import PCMSerializer, ProtobufFrameSerializer
 from voicews.transports import WebsocketServerParams, WebsocketServerTransport
 from voicews.transports.base import TransportState
+from voicews.transports.play_queue import MAX_QUEUED_BYTES
 from voicews.transports.track import (
     KEY_PAUSE_MS,
     KEY_TONE_MS,
-    MAX_QUEUED_BYTES,
     PEER_BUFFER_SECS,
     SILENCE_HOLD_SECS,
     SPEECH_HOLD_SECS,
@@ -181,7 +181,7 @@ class TestPacing:
 
     @virtual_time
     async def test_a_bot_out_of_control(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("voicews.transports.track.MAX_QUEUED_BYTES", 100_000)
+        monkeypatch.setattr("voicews.transports.play_queue.MAX_QUEUED_BYTES", 100_000)
         call = Call().start()
         for _ in range(5):
             call.say(1)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from voicews.audio.dtmf import dtmf_tone
 from voicews.audio.pcm import (
     BYTES_PER_SAMPLE,
-    check_sample_rate,
-    check_whole_frames,
-    mix_channels,
     silence,
 )
-from voicews.audio.resampling import Resampler
 from voicews.audio.wav import wrap_wav
 from voicews.frames import (
-    DataFrame,
     Direction,
     EndFrame,
     FilterControlFrame,
@@ -34,8 +28,10 @@ from voicews.frames import (
 )
 from voicews.transports.effects import OutputEffects
 from voicews.transports.live_trim import LiveTrim
+from voicews.transports.output_format import OutputFormat
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
+from voicews.transports.play_queue import MAX_QUEUED_BYTES, PlayQueue, Unsent
 from voicews.transports.playout import Playout
 from voicews.transports.writer import SocketWriter
 
@@ -61,13 +57,8 @@ FILL_LEAD_SECS = 0.04
 FILL_MARGIN_SECS = 0.01
 #: A peer that has not taken so much (seconds) is behind, and has to be told to throw it away.
 MAX_CONTINUOUS_BACKLOG_SECS = 0.5
-#: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
 #: A key played as a tone, and the silence after it (ms).
 KEY_TONE_MS, KEY_PAUSE_MS = 120, 80
-
-#: An utterance that was not sent to its end: name, duration_ms, ms not sent.
-Unsent = tuple[str, float, float]
 
 
 class TrackOwner(Protocol):
@@ -117,15 +108,12 @@ class OutputTrack:
         #: Grows with what is dropped.
         self._epoch = 0
         self._serializer = serializer
-        self._packet_size = packet_size
         self._pads_last_packet = pads_last_packet
         self._writer: SocketWriter | None = None
-        self._queue: deque[Frame] = deque()
-        self._queued_bytes = 0
-        self._head_offset = 0
-        self._rate = params.audio_out_sample_rate or 24000
-        self._channels = params.audio_out_channels
-        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+        self._queue = PlayQueue()
+        rate = params.audio_out_sample_rate or 24000
+        self._format = OutputFormat(rate, params.audio_out_channels, packet_size)
+        self._bytes_per_sec = self._format.bytes_per_sec
         mixer = params.mixer_of(destination)
         filter_ = params.audio_out_filter if destination is None else None
         #: None: audio leaves as it is.
@@ -133,10 +121,6 @@ class OutputTrack:
         if mixer is not None or filter_ is not None or params.audio_out_volume != 1.0:
             self._effects = self._make_effects(filter_, mixer)
         self._mixes = mixer is not None
-        self._resampler: Resampler | None = None
-        self._resampler_format = (0, 0)
-        self._known_format = (0, 0)
-        self._packets = bytearray()
         lead_secs = params.audio_out_lead_secs
         self._pacer = Pacer(min(lead_secs, MIXED_LEAD_SECS) if self._mixes else lead_secs)
         #: The playhead's place after the last that the bot said.
@@ -159,8 +143,8 @@ class OutputTrack:
     def start(self, sample_rate: int) -> None:
         """The pipeline runs: audio leaves at `sample_rate` Hz."""
         self._loop = asyncio.get_running_loop()
-        self._rate = sample_rate
-        self._bytes_per_sec = BYTES_PER_SAMPLE * self._channels * self._rate
+        self._format.sample_rate = sample_rate
+        self._bytes_per_sec = self._format.bytes_per_sec
         starting = self._effects.start(sample_rate) if self._effects is not None else None
         if starting is not None:
             self._wait_for(starting)
@@ -197,13 +181,8 @@ class OutputTrack:
         """Play audio after what waits. Raises `AudioFormatError` for what can't be converted."""
         if not self._enabled or self._ending:
             return
-        if (frame.sample_rate, frame.num_channels) != self._known_format:
-            check_sample_rate(frame.sample_rate)
-            mix_channels(b"", frame.num_channels, self._channels)
-            self._known_format = (frame.sample_rate, frame.num_channels)
+        self._format.check(frame)
         size = len(frame.audio)
-        if size % (BYTES_PER_SAMPLE * frame.num_channels):
-            check_whole_frames(frame.audio, frame.num_channels)
         if not size or (frame.live and self._is_too_late(frame)):
             return
         if not self._queue and self._is_free() and size <= self._chunk_bytes(frame):
@@ -214,12 +193,9 @@ class OutputTrack:
                 self._send_chunk(frame, frame.audio, now)
                 self._schedule()
                 return
-        self._queued_bytes += size
-        if self._queued_bytes > MAX_QUEUED_BYTES:
-            self._queued_bytes -= size
+        if not self._queue.put_audio(frame):
             self._owner.push_error(f"more than {MAX_QUEUED_BYTES} bytes of audio wait to be played")
             return
-        self._queue.append(frame)
         self.pump()
 
     def put(self, frame: Frame) -> None:
@@ -227,16 +203,16 @@ class OutputTrack:
         if isinstance(frame, MixerControlFrame):
             self._control_mixer(frame)
             return
-        self._queue.append(frame)
+        self._queue.put(frame)
         self.pump()
 
     def drop_queued(self, now: float) -> list[Unsent] | None:
         """Drop what waits to be played; None if nothing was to be heard, of this or of what was
         sent: then there is nothing to `cut`.
         """
-        utterances = self._unsent()
+        utterances = self._queue.unsent()
         audible = bool(
-            self._queued_bytes
+            self._queue.audio_bytes
             or utterances
             or self._speaking
             or self._playout
@@ -272,15 +248,15 @@ class OutputTrack:
         self._ending = True
         self._end_frame = frame
         if self._enabled and silence_secs:
-            pcm = silence(silence_secs, self._rate, self._channels)
-            self._end_silence = OutputAudioRawFrame(pcm, self._rate, self._channels)
-            self._queue.append(self._end_silence)
-            self._queued_bytes += len(pcm)
-        self._queue.append(frame)
+            rate, channels = self._format.sample_rate, self._format.num_channels
+            pcm = silence(silence_secs, rate, channels)
+            self._end_silence = OutputAudioRawFrame(pcm, rate, channels)
+            self._queue.put_audio(self._end_silence)
+        self._queue.put(frame)
 
     def give_up(self) -> None:
         """Nothing of what waits will ever be sent."""
-        unsent = self._unsent()
+        unsent = self._queue.unsent()
         self._drop_data()
         self._queue.clear()
         self._push_played(self._playout.interrupt(unsent, self._sent_pts, 0.0, 0.0))
@@ -306,37 +282,16 @@ class OutputTrack:
         if self._writer is None or self._loop is None:
             return True
         bytes_per_sec = BYTES_PER_SAMPLE * frame.num_channels * frame.sample_rate
-        queued_secs = (self._queued_bytes - self._head_offset) / bytes_per_sec
+        queued_secs = self._queue.waiting_bytes / bytes_per_sec
         ahead_secs = self._pacer.ahead_secs(self._loop.time())
         return self._catch_up.leaves_out(frame, queued_secs + ahead_secs)
 
-    def _unsent(self) -> list[Unsent]:
-        secs = 0.0
-        utterances = []
-        for queued in self._queue:
-            if isinstance(queued, OutputAudioRawFrame):
-                secs += queued.duration_secs
-            elif isinstance(queued, MarkFrame):
-                utterances.append((queued.name, queued.duration_ms, self._unsent_ms(secs)))
-        return utterances
-
-    def _unsent_ms(self, queued_secs: float) -> float:
-        head = self._queue[0]
-        begun = self._head_offset
-        if begun and isinstance(head, OutputAudioRawFrame):
-            queued_secs -= begun / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
-        return queued_secs * 1000
-
     def _drop_data(self) -> None:
-        self._queue = deque(f for f in self._queue if not isinstance(f, DataFrame))
-        self._queued_bytes = 0
-        self._head_offset = 0
-        self._packets.clear()
+        self._queue.drop_data()
+        self._format.reset()
         if not self._mixes:
             self._epoch += 1
             self._processed = b""
-        if self._resampler is not None:
-            self._resampler.reset()
 
     def _end_if_played(self) -> None:
         """End, if the end was waiting for the report that the client has just sent."""
@@ -358,7 +313,7 @@ class OutputTrack:
                 self._speech_end = pacer.playhead
         # Whoever sees what is pushed here may interrupt, and a write may fail: both change these.
         while self._queue and self._is_free():
-            frame = self._queue[0]
+            frame = self._queue.head
             if type(frame) is OutputAudioRawFrame:
                 if pacer.due_at() > now:
                     break
@@ -367,14 +322,14 @@ class OutputTrack:
                 self._send_last_packet(now)
                 if self._pacer.playhead > now or self._playout or self._end_frame is None:
                     break
-                self._queue.popleft()
+                self._queue.take()
                 self.stop_speaking()
                 self._owner.track_ended(self)
                 return
             elif isinstance(frame, MarkFrame) and self._send_tail(now):
                 continue
             else:
-                self._queue.popleft()
+                self._queue.take()
                 self._send_other(frame, now)
         self._schedule()
 
@@ -395,7 +350,7 @@ class OutputTrack:
 
     def _send_tail(self, now: float) -> bool:
         """Send what the resampler still holds of an utterance; False if that was nothing."""
-        tail = self._resampler.flush() if self._resampler is not None else b""
+        tail = self._format.tail()
         if tail:
             self._process(tail, now, speech=True)
         return bool(tail)
@@ -403,40 +358,28 @@ class OutputTrack:
     def _press(self, buttons: str) -> None:
         if self._owner.press(buttons):
             return
-        pause = silence(KEY_PAUSE_MS / 1000, self._rate)
-        tones = b"".join(dtmf_tone(one, KEY_TONE_MS, self._rate) + pause for one in buttons)
-        frame = OutputAudioRawFrame(tones, self._rate)
-        self._queue.appendleft(frame)
-        self._queued_bytes += len(tones)
+        rate = self._format.sample_rate
+        pause = silence(KEY_PAUSE_MS / 1000, rate)
+        tones = b"".join(dtmf_tone(one, KEY_TONE_MS, rate) + pause for one in buttons)
+        self._queue.put_audio_first(OutputAudioRawFrame(tones, rate))
 
     def _chunk_bytes(self, frame: OutputAudioRawFrame) -> int:
         per_10_ms = frame.sample_rate // 100 * BYTES_PER_SAMPLE * frame.num_channels
         return per_10_ms * self._params.audio_out_10ms_chunks
 
     def _send_next_chunk(self, frame: OutputAudioRawFrame, now: float) -> None:
-        pcm = frame.audio
-        size = self._chunk_bytes(frame)
-        if len(pcm) > size:
-            start = self._head_offset
-            self._head_offset += size
-            if self._head_offset >= len(pcm):
-                self._queue.popleft()
-                self._head_offset = 0
-                self._queued_bytes -= len(pcm)
-            pcm = pcm[start : start + size]
-        else:
-            self._queue.popleft()
-            self._queued_bytes -= len(pcm)
+        pcm = self._queue.take_chunk(frame, self._chunk_bytes(frame))
         self._send_chunk(frame, pcm, now)
 
     def _send_chunk(self, frame: OutputAudioRawFrame, pcm: bytes, now: float) -> None:
         """Send a piece of `frame`."""
-        if frame.sample_rate != self._rate or frame.num_channels != self._channels:
-            pcm = self._convert(pcm, frame.sample_rate, frame.num_channels)
+        leaves = self._format
+        if frame.sample_rate != leaves.sample_rate or frame.num_channels != leaves.num_channels:
+            pcm = leaves.convert(pcm, frame.sample_rate, frame.num_channels)
         is_speech = frame is not self._end_silence
         if self._effects is not None:
             self._process(pcm, now, speech=is_speech)
-        elif self._packet_size is not None:
+        elif leaves.packet_size is not None:
             self._send_audio(pcm, now)
         elif pcm:
             self._send_packet(pcm, now)
@@ -445,16 +388,6 @@ class OutputTrack:
             if not self._speaking:
                 self._speaking = True
                 self._owner.track_speaking(True)
-
-    def _convert(self, pcm: bytes, rate: int, channels: int) -> bytes:
-        if channels != self._channels:
-            pcm = mix_channels(pcm, channels, self._channels)
-        if rate != self._rate:
-            if self._resampler is None or self._resampler_format != (rate, self._channels):
-                self._resampler = Resampler(rate, self._rate, self._channels)
-                self._resampler_format = (rate, self._channels)
-            pcm = self._resampler.process(pcm)
-        return pcm
 
     def _end_utterance(self, mark: MarkFrame, now: float) -> None:
         if not self._enabled:
@@ -466,28 +399,19 @@ class OutputTrack:
 
     def _send_audio(self, pcm: bytes, now: float) -> None:
         """Send PCM in the output's format."""
-        if self._packet_size is None:
-            if pcm:
-                self._send_packet(pcm, now)
-            return
-        self._packets += pcm
-        size = self._packet_size
-        whole = len(self._packets) - len(self._packets) % size
-        packets = bytes(self._packets[:whole])
-        del self._packets[:whole]
-        for start in range(0, whole, size):
-            self._send_packet(packets[start : start + size], now)
+        for packet in self._format.packets(pcm):
+            self._send_packet(packet, now)
 
     def _send_last_packet(self, now: float) -> None:
-        if self._packets and self._packet_size is not None:
-            self._send_audio(bytes(self._packet_size - len(self._packets)), now)
+        self._send_audio(self._format.padding(), now)
 
     def _send_packet(self, pcm: bytes, now: float) -> None:
         duration_ns = len(pcm) * NS_PER_SEC // self._bytes_per_sec
+        rate, channels = self._format.sample_rate, self._format.num_channels
         audio = pcm
         if self._params.add_wav_header:
-            audio = wrap_wav(pcm, self._rate, self._channels)
-        frame = OutputAudioRawFrame(audio, self._rate, self._channels, self._sent_pts)
+            audio = wrap_wav(pcm, rate, channels)
+        frame = OutputAudioRawFrame(audio, rate, channels, self._sent_pts)
         if self.destination is not None:
             frame.transport_destination = self.destination
         # Counted first: if the write fails, this is lost like all that the peer did not play.
@@ -505,7 +429,7 @@ class OutputTrack:
             filter_,
             mixer,
             self._params.audio_out_volume,
-            self._channels,
+            self._format.num_channels,
             self._owner.report_exception,
         )
 
@@ -588,7 +512,7 @@ class OutputTrack:
         if self._processing is not None:
             pass  # looks again when it is over
         elif self._queue:
-            if not isinstance(self._queue[0], EndFrame):
+            if not isinstance(self._queue.head, EndFrame):
                 times.append(self._pacer.due_at())
             elif not self._playout:
                 times.append(playhead)
@@ -625,7 +549,7 @@ class OutputTrack:
                 self.stop_speaking()
             if self._fills() and now >= self._fill_at():
                 secs = self._params.audio_out_10ms_chunks / 100
-                pcm = silence(secs, self._rate, self._channels)
+                pcm = silence(secs, self._format.sample_rate, self._format.num_channels)
                 self._process(pcm, now, speech=False)
         self._push_played(over)
         self.pump()

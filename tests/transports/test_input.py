@@ -420,6 +420,11 @@ class TestTurns:
         vad = ThreadedVAD()
         call = Call(vad_analyzer=vad).start()
         await call.finish()
+        # Real time for the thread.
+        for _ in range(2000):
+            if vad.closed:
+                break
+            time.sleep(0.001)  # noqa: ASYNC251
         assert vad.closed == 1
 
     def test_it_needs_a_voice_activity_detection(self) -> None:

@@ -39,16 +39,19 @@ class SileroVAD(VADAnalyzer):
         _model_class()
         self._lock = threading.Lock()
         self._model: _Model | None = None
+        self._closed = False
         self._confidence = 0.0
 
     def set_sample_rate(self, sample_rate: int) -> None:
         super().set_sample_rate(sample_rate)
         with self._lock:
-            if self._model is None:
+            # The call may be over before it has begun.
+            if self._model is None and not self._closed:
                 self._model = _take_model()
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             model, self._model = self._model, None
             if model is not None:
                 _give_back(model)

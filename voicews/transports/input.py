@@ -171,7 +171,9 @@ class InputTransport(FrameProcessor):
             await self._filter.stop()
         vad = self._params.vad_analyzer
         if vad is not None and vad.in_thread:
-            await asyncio.get_running_loop().run_in_executor(audio_threads, vad.close)
+            # Shielded: what is shared must be given back, however long this one waits for it.
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(audio_threads, vad.close))
         elif vad is not None:
             vad.close()
 

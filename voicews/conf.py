@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Policy(enum.Enum):
-    """What becomes of a newcomer to a session that somebody holds."""
+    """What happens to a client that joins a session which another one holds."""
 
     #: It wins.
     REPLACE = "replace"

@@ -569,7 +569,7 @@ class TranscriptionFrame(InputFrame):
 
 @dataclass(slots=True)
 class OutputTranscriptionFrame(DataFrame):
-    """What somebody said, for the peer: a `TranscriptionFrame` on its way to another server."""
+    """What was said, for the peer: a `TranscriptionFrame` on its way to another server."""
 
     text: str
     user_id: str = ""

@@ -69,7 +69,7 @@ def websocket_base(request: HttpRequest) -> str:
     """Where this request's client reaches the sockets: scheme, host, path prefix.
 
     Without `PUBLIC_URL` it is where the client reached this request. A proxy may have hidden that;
-    the `Origin` header of one of our own pages tells it all the same.
+    the `Origin` header of one of our own pages shows it nevertheless.
     """
     prefix = str(request.META.get("SCRIPT_NAME", "")).rstrip("/")
     if settings.PUBLIC_URL:

@@ -33,7 +33,7 @@ class VoiceSession(models.Model):
 
     It is created by the connect endpoint, active from its first client to its end, and ends once.
     What belongs to one socket only is in `VoiceConnection`. `process` is the one that runs its
-    bot: nobody but it, for as long as its lease lasts, may store anything here but a claim.
+    bot: while its lease lasts, only that process may store anything here but a claim.
     """
 
     class Kind(models.TextChoices):

@@ -1,7 +1,7 @@
 """Who may connect: the functions that ``VOICEWS["MAY_CONNECT"]`` can name, and how it is asked.
 
 Such a function is called as ``may_connect(user, bot_name, request_or_scope)`` with the asking user
-(an ``AnonymousUser`` when nobody is logged in), the name of the bot, and the ``HttpRequest`` of the
+(an ``AnonymousUser`` without a login), the name of the bot, and the ``HttpRequest`` of the
 connect endpoint, or the ASGI scope where a socket is opened without one. It answers True or False,
 may be ``async``, and runs in a thread, where it may query the database, when it is not.
 """

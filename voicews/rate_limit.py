@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: So often (messages) whoever reads a busy socket lets others go first, and looks at its allowance.
+#: After so many messages the reader of a busy socket yields, and checks its allowance.
 FAIRNESS_MESSAGES = 64
 
 

@@ -12,8 +12,8 @@ Run = Callable[[], Awaitable[None]]
 class SerialQueue:
     """Runs jobs in order; `put` does not wait.
 
-    An exception is told to `on_error`, and the next one runs. Of more than `limit` that wait the
-    oldest goes, which `on_dropped` is told. What waits in `after` begins first.
+    An exception is passed to `on_error`, and the next one runs. Of more than `limit` that wait the
+    oldest is dropped, and passed to `on_dropped`. What waits in `after` begins first.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 Each is also an event of the transports: `@transport.event_handler("on_client_connected")`
 connects a handler to the signal of that name for that one transport; it is offered the arguments
 below in their order, and gets the first ones that it takes. Receivers may be plain or async
-functions; one that fails is logged and harms nobody.
+functions; one that fails is logged and does not affect the others.
 
 All are sent with `sender=transport` and
 
@@ -21,9 +21,9 @@ A session's are sent with `sender=VoiceSession`, in the server process where it 
 
 * `session_started`: its first client got in
 * `session_resumed`: a client got in that is not the first: it came back, or took another's place
-* `session_replaced`: a client was told that another one has taken its place
+* `session_replaced`: a client was replaced by another one
 * `session_interrupted` (`close_code`): the client is gone and may come back
-* `session_released` (`reason`): this process has let go of it; it goes on in another
+* `session_released` (`reason`): this process has released it; it goes on in another
 * `session_lost` (`session_id` in the place of `session`): the process that ran it is dead
 * `session_ended` (`close_code`, `reason`): it is over; sent once, by the process that ended it
 * `session_message` (`data`, `operator_id`): an operator has sent the client a message
@@ -171,8 +171,8 @@ class EventSource:
 
     def disconnect_all(self) -> None:
         """Forget the handlers once the events sent so far have been delivered."""
-        # Not yet: a client that goes with the call is let go of, with an event of its own, by
-        # whoever ends the call.
+        # Not yet: a client that leaves with the call is released, with an event of its own, by
+        # the code that ends the call.
         asyncio.get_running_loop().call_soon(self._queue.when_idle, self._disconnect)
 
     def _disconnect(self) -> None:

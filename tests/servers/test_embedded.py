@@ -363,4 +363,4 @@ def test_runvoice_warns_of_what_everybody_can_reach(run_voice: Any) -> None:
     assert process.stdout.readline().startswith("parrot on ws://0.0.0.0:")
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
-    assert process.stderr.read() == "Whoever can reach 0.0.0.0 can talk with parrot.\n"
+    assert process.stderr.read() == "Every client that can reach 0.0.0.0 can talk with parrot.\n"

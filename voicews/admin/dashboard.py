@@ -146,7 +146,7 @@ def average_duration(since: datetime) -> timedelta | None:
 
 @admin.register(Dashboard)
 class DashboardAdmin(ModelAdmin):
-    """One page, in the place of a list; whoever may view sessions may see it."""
+    """One page, in the place of a list; users with permission to view sessions may see it."""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

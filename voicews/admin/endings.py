@@ -13,7 +13,7 @@ Text = str | Promise
 
 
 class Ending(NamedTuple):
-    """What a close code means, and whether somebody should look into it."""
+    """What a close code means, and whether it needs attention."""
 
     meaning: Text
     is_trouble: bool = False

@@ -86,7 +86,7 @@ class PhoneNumberAdmin(ModelAdmin):
     def has_call_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("voicews.call_phonenumber"))
 
-    @admin.action(description=_("Call somebody from this number"), permissions=["call"])
+    @admin.action(description=_("Place a call from this number"), permissions=["call"])
     def place_call(
         self, request: HttpRequest, queryset: QuerySet[PhoneNumber]
     ) -> HttpResponse | None:
@@ -101,7 +101,7 @@ class PhoneNumberAdmin(ModelAdmin):
             return None
         context = {
             **self.admin_site.each_context(request),
-            "title": _now("Call somebody"),
+            "title": _now("Place a call"),
             "opts": self.opts,
             "number": number,
             "form": form,

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 PREFIX = "ws/voicews-admin/"
 #: How often what a page shows is looked at (seconds).
 POLL_SECS = 1.0
-#: How often a socket's user is asked for again: somebody may have logged out, or lost a permission.
+#: How often a socket's user and permissions are checked again.
 RECHECK_SECS = 5.0
 #: So long after the end of a session the last of what happened in it is written down.
 SETTLE_SECS = 30.0
@@ -256,7 +256,7 @@ class SessionSocket(StaffSocket):
 
 
 class ListenSocket(StaffSocket):
-    """The sound of a call, in packets; that somebody listens is noted in the session."""
+    """The sound of a call, in packets; listening in is recorded in the session."""
 
     permissions = ("listen",)
 

@@ -54,7 +54,7 @@ class Codec:
 def find_codec_name(encoding: str) -> str | None:
     """PCMU, PCMA, L16 or G722 for what a provider calls it, such as `audio/x-mulaw`.
 
-    None for a name that nobody knows. Raises `AudioFormatError` for an encoding that is known and
+    None for an unknown name. Raises `AudioFormatError` for an encoding that is known and
     that we can't decode, such as Opus.
     """
     words = set(_WORDS.findall(encoding.partition(";")[0].lower().replace("-law", "law")))
@@ -64,7 +64,7 @@ def find_codec_name(encoding: str) -> str | None:
 
 
 def codec_name(encoding: str) -> str:
-    """The same; raises `AudioFormatError` also for a name that nobody knows."""
+    """The same; raises `AudioFormatError` also for an unknown name."""
     name = find_codec_name(encoding)
     if name is None:
         raise AudioFormatError(f"encoding: expected {_EXPECTED}, found another one")

@@ -63,7 +63,7 @@ class AudioMixer(ABC):
 
     @abstractmethod
     def mix(self, audio: bytes) -> Awaitable[bytes] | bytes:
-        """`audio` with the sound in it: as long, and clipped. Zeros are what nobody says."""
+        """`audio` with the sound in it: as long, and clipped. Zeros are silence."""
 
 
 class SoundFileMixer(AudioMixer):

@@ -20,7 +20,7 @@ __all__ = [
 _MODEL_RATE: Final = 16000
 _WINDOW: Final = 512
 _WINDOW_BYTES: Final = 2 * _WINDOW
-#: So far (dB) below `min_volume` nobody asks the model: most of a call is such silence.
+#: Audio this far (dB) below `min_volume` is not given to the model: most of a call is silence.
 _GATE_DB: Final = 6.0
 
 

@@ -78,7 +78,7 @@ class TurnTracker:
         self._window_bytes = round(window_secs * sample_rate) * BYTES_PER_SAMPLE
         self._audio = bytearray()
         self._position = 0
-        #: Whether somebody speaks, and since when.
+        #: Whether the user speaks, and since when.
         self._voice: VADEvent | None = None
         #: The end of the voice in a turn that may go on.
         self._pause: VADEvent | None = None

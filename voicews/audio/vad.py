@@ -129,7 +129,7 @@ class VADAnalyzer(ABC):
         self._voiced = 0
 
     def close(self) -> None:  # noqa: B027 - most share nothing
-        """The call is over: let go of what is shared."""
+        """The call is over: release shared resources."""
 
     def window_samples(self, sample_rate: int) -> int:
         """Samples in one window: 20 ms here."""

@@ -167,8 +167,8 @@ class SocketConsumer(AsyncWebsocketConsumer):
         return False
 
     async def _refuse(self, code: int, reason: str) -> None:
-        # A page can't see why a handshake failed, so our own client asks to be let in and told.
-        # Pipecat's would wait for ever behind an accepted handshake: it takes the HTTP 403.
+        # A page can't see why a handshake failed: our own client's socket is accepted, then closed.
+        # Pipecat's client would wait endlessly after an accepted handshake: it takes the HTTP 403.
         if not self._is_accepted and self.query.get("client") == ["voicews"]:
             await self.accept()
         await self.close(int(code), reason)

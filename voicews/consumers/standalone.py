@@ -12,10 +12,10 @@ from voicews.transports.server import WebsocketServerTransport, listen_with
 
 
 class OpenConsumer(VoiceConsumer):
-    """Lets in whoever reaches the port, except web pages that may not connect."""
+    """Accepts every client of the port, except web pages that may not connect."""
 
     async def authorize(self) -> None:
-        """Nobody is asked: by default the port is on the loopback interface."""
+        """No authentication: by default the port is on the loopback interface."""
 
 
 class TransportConsumer(OpenConsumer):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser
 async def scope_user(scope: Any) -> Any:
     """The user that a middleware of the route has found; without one, the session cookie's.
 
-    So a route works without `AuthMiddlewareStack`. An `AnonymousUser` if nobody is logged in.
+    So a route works without `AuthMiddlewareStack`. An `AnonymousUser` if no user is logged in.
     """
     if "user" in scope:
         return scope["user"] or AnonymousUser()

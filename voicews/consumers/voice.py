@@ -160,7 +160,7 @@ class SessionConsumer(VoiceConsumer):
 
     The session's pipeline outlives the socket: a client that lost it may come back within
     `RECONNECT_GRACE_SECS`, in whichever server process. A client that comes while another one is
-    there is considered at its first valid message, so that a stray socket evicts nobody; then
+    there is considered at its first valid message, so that a stray socket evicts no client; then
     `takeover` decides.
     """
 

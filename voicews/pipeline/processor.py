@@ -104,7 +104,7 @@ class FrameProcessor:
 
     def _failed_on(self, frame: Frame, direction: Direction, error: Exception) -> None:
         if isinstance(frame, ErrorFrame):
-            # A failing error handler would go on reporting itself for ever.
+            # A failing error handler would report itself without end.
             logger.error("call %s: %s failed on an error", self.call_id, self.name, exc_info=error)
             return
         self.report_exception(error, f"on {type(frame).__name__}")

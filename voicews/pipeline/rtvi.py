@@ -39,7 +39,7 @@ from voicews.pipeline.processor import FrameProcessor
 LABEL = "rtvi-ai"
 PROTOCOL_VERSION = "2.2.0"
 DTMF_BUTTONS = frozenset("0123456789*#ABCD")
-#: Keys in one `dtmf` message; more is not somebody pressing keys.
+#: Keys in one `dtmf` message; more are not keys that a user presses.
 MAX_DTMF_BUTTONS = 64
 
 
@@ -187,7 +187,7 @@ class RTVIProcessor(FrameProcessor):
 
 
 #: Pipecat's Python client runs a bot's RTVI: it answers what it doesn't know with an error, and
-#: errors are what it doesn't know. Answering those would go on for ever.
+#: errors are what it doesn't know. Answering those would never end.
 _NEVER_ANSWERED = frozenset(["error", "error-response", "server-response", "bot-ready"])
 
 _HANDLERS: dict[str, Callable[[RTVIProcessor, str, dict[str, Any]], None]] = {

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 class Tap(FrameProcessor):
     """Hears every frame that another processor pushes downstream, from `attach` to `detach`.
 
-    It is in the chain only while somebody listens, so it costs nothing otherwise. `hear` is called
-    with each frame and must not block; one that fails is heard no more.
+    It is in the chain only while there is a listener, and costs nothing otherwise. `hear` is
+    called with each frame and must not block; one that fails is heard no more.
     """
 
     def __init__(self, hear: Callable[[Frame], None]) -> None:

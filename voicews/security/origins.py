@@ -58,7 +58,7 @@ def origin_allowed(
 def origin_refusal(
     origin: str | None, host: str, allowed_origins: Sequence[str] | None = None
 ) -> str:
-    """Which setting keeps a page out, for whoever runs the server to read; see `origin_allowed`."""
+    """Which setting refuses a page, for the server's log; see `origin_allowed`."""
     if allowed_origins is not None:
         setting = "the transport's allowed_origins"
     elif settings.ALLOWED_ORIGINS is not None:

@@ -18,7 +18,7 @@ class FrameSerializer(ABC):
     #: Whether the peer answers a serialized `MarkFrame`, which `deserialize` then turns into a
     #: `MarkPlayedFrame`.
     acknowledges_marks: bool = False
-    #: Whether audio for one of the `audio_out_destinations` can be told from other audio.
+    #: Whether audio for one of the `audio_out_destinations` can be distinguished from other audio.
     carries_destinations: bool = False
 
     #: Whether it has messages for pictures.

@@ -39,7 +39,7 @@ _RATE = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*(k?)\s*(?:hz)?\s*", re.IGNOREC
 class UnusableStart(InvalidMessage):
     """A start of a stream that can't become a call: without its ids, or in a format that we lack.
 
-    The socket is of no use after it; the provider is to be told.
+    The socket is of no use after it; the provider is notified.
     """
 
 
@@ -156,7 +156,7 @@ def read_codec(
 ) -> Codec:
     """The codec that a peer describes, as far as it does: `default` has what it leaves open.
 
-    A name or a rate that nobody knows is taken for the default's, with a line in the log. Raises
+    An unknown name or rate is replaced by the default, with a line in the log. Raises
     `InvalidMessage` for a format that is known and that we can't play.
     """
     try:

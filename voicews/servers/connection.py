@@ -244,7 +244,7 @@ class Connection:
 
     def _set_blocked(self, is_blocked: bool) -> None:
         """Whether the peer takes what is written."""
-        # Twisted says so again at each write.
+        # Twisted reports it again at each write.
         if is_blocked is not self._is_blocked:
             self._is_blocked = is_blocked
             self._blocked_bytes = 0

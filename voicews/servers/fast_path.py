@@ -53,7 +53,7 @@ class UvicornConnection(Connection, asyncio.Protocol):
     """A socket of uvicorn, whichever of its implementations (`--ws`) has made it."""
 
     def __init__(self, send: Any, protocol: Any, *, inflates: bool) -> None:
-        # The older implementations answer the handshake some time after they were told to.
+        # The older implementations answer the handshake some time after the accept.
         module = sys.modules.get("uvicorn.protocols.websockets.websockets_sansio_impl")
         sansio = getattr(module, "WebSocketsSansIOProtocol", None)
         writes_frames = sansio is not None and type(protocol) is sansio
@@ -218,7 +218,7 @@ def wrap_receive(receive: Any, send: Any) -> Any:
     owner = getattr(receive, "__self__", None)
     protocol = getattr(connection, "_protocol", None)
     if owner is not protocol and not isinstance(owner, asyncio.Queue):
-        return receive  # somebody's own, which sees what comes
+        return receive  # another application's, which must see the messages
     connection.start(receive)
     return connection.receive
 

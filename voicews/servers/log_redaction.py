@@ -64,7 +64,7 @@ class TokenFilter(logging.Filter):
             text = record.getMessage()
             if (masked := mask(text)) != text:
                 record.msg, record.args = masked, ()
-        except Exception:  # noqa: BLE001 - whoever logs must not fail by it
+        except Exception:  # noqa: BLE001 - logging must not fail because of it
             return True
         return True
 

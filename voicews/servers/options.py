@@ -1,4 +1,4 @@
-"""How the server was told to run, as far as its command line and environment say."""
+"""The server's options, as far as its command line and environment show them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ LIFESPAN_SETTLE_SECS = 0.1
 
 
 class Readiness:
-    """An event that happens once, and tells each callback so once."""
+    """An event that happens once, and calls each callback once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

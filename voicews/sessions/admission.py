@@ -31,7 +31,7 @@ _swept_at = float("-inf")
 async def delete_unjoined_sessions() -> None:
     """Delete sessions without a client whose token has expired, at most once in a token's lifetime.
 
-    Whoever makes new ones calls this: a process without calls sweeps nothing.
+    Code that creates sessions calls this: a process without calls sweeps nothing.
     """
     global _swept_at  # noqa: PLW0603 - one clock for the whole process
     now = monotonic()

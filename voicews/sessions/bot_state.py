@@ -22,7 +22,7 @@ SAVE_STATE_TIMEOUT_SECS = 3.0
 class BotState:
     """The state of a session's bot, as far as this process has stored it.
 
-    Whoever takes it to store it holds `lock` until that is done: nothing that is older is stored
+    Storing it holds `lock` until that is done: nothing that is older is stored
     after it then.
     """
 

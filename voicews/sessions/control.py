@@ -1,6 +1,6 @@
 """This process's end of the channel layer: short messages between server processes, no media.
 
-The layer is a convenience: whatever it fails to carry, the database tells a little later.
+The layer is a convenience: whatever it fails to carry, the database delivers a little later.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class ControlChannel:
                 self._tried.set()
                 message = await layer.receive(self.name)
             except (ValueError, TypeError) as error:
-                # Not the layer: what somebody has written to the channel can't be decoded.
+                # Not the layer: a message on the channel can't be decoded.
                 self._log("a message on the control channel is ignored: %s", type(error).__name__)
                 await asyncio.sleep(0)
             except Exception as error:  # noqa: BLE001 - each layer has its own

@@ -58,7 +58,7 @@ class DatabaseTimeout(OperationalError):
 
 
 class _Order(Generic[T]):
-    """One job, and the future of whoever waits for it."""
+    """One job, and the future of its caller."""
 
     def __init__(self, job: Callable[[], T], timeout_secs: float) -> None:
         self.job = job
@@ -229,7 +229,7 @@ def _try(order: _Order[T]) -> T:
         worker.newest_abandoned = _newest_abandoned
         connections.close_all()
     _give_back_connections()
-    # Connecting is what takes long when a server is gone: nobody may wait any more afterwards.
+    # Connecting is what takes long when a server is gone: the caller may have given up by then.
     connections[router.db_for_write(VoiceSession)].ensure_connection()
     if order.is_abandoned:
         raise DatabaseTimeout("abandoned")

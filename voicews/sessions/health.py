@@ -16,7 +16,7 @@ from voicews.sessions.process import Process
 
 DATABASE_TIMEOUT_SECS = 5.0
 CHANNEL_LAYER_TIMEOUT_SECS = 2.0
-#: An answer is good for so long: whoever asks more often costs nothing.
+#: Seconds for which an answer is cached.
 CACHE_SECS = 1.0
 #: A loop that was so late is too busy for audio.
 LOOP_LAG_LIMIT_SECS = 0.5

@@ -1,7 +1,7 @@
 """Listening in to a live call: both directions, as they pass its transport.
 
 The channel layer carries no media. A call of another process of this host is heard over a
-connection between the two processes, on the loopback interface, that lasts as long as somebody
+connection between the two processes, on the loopback interface, that lasts as long as an operator
 listens; a call of another host can't be heard here.
 """
 
@@ -239,7 +239,7 @@ class Relays:
             return
         writer.write(token)
         sending = asyncio.create_task(_send_packets(live, writer))
-        # Nothing comes back but the end: whoever listens has gone.
+        # Nothing comes back but the end: the listener has gone.
         leaving = asyncio.create_task(reader.read())
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         for task in (sending, leaving):

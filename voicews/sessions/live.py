@@ -156,14 +156,14 @@ class LiveSession:
     def start(self) -> None:
         """Start the pipeline."""
         self.task.start()
-        # A phone call can't come back: nobody would ever go on from what was saved.
+        # A phone call can't come back: the saved state would never be used.
         if self.bot is not None and self.row.kind != VoiceSession.Kind.PHONE:
             interval_secs = self.bot.saves_state_every_secs
             if interval_secs:
                 self._spawn(self._keep_saving(interval_secs))
 
     def attach(self, socket: SessionSocket, answer: ClaimResult) -> SessionConnection:
-        """A client got in; the one before it, if any, is told that it was replaced.
+        """A client got in; a client that was connected before is closed with 4001.
 
         Raises `NotAllowed` if the call has just ended.
         """
@@ -333,7 +333,7 @@ class LiveSessions:
         return live is not None and live.state is LiveState.ENDED
 
     def lock(self, session_id: UUID) -> asyncio.Lock:
-        """Whoever changes whom a session belongs to holds this: one step after the other."""
+        """Held while the session's owner changes: one step at a time."""
         lock = self._locks.get(session_id)
         if lock is None:
             lock = self._locks[session_id] = asyncio.Lock()
@@ -368,7 +368,7 @@ class LiveSessions:
                 async with self.lock(session_id):
                     await self._end(live)
             else:
-                # Whoever lets go of it holds the lock until it is stored.
+                # Releasing it holds the lock until it is stored.
                 async with self.lock(session_id):
                     pass
         finally:

@@ -77,7 +77,7 @@ def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
             reason=reason,
         )
     elif where.channel:
-        # Without it, the next heartbeat tells.
+        # Without it, the next heartbeat delivers it.
         async_to_sync(_send)(
             where.channel,
             "end",
@@ -137,7 +137,7 @@ async def _deliver(session_id: UUID, channel: str, data: Any, operator_id: str |
         return _send_message(live, data, operator_id)
     request = {"session": str(session_id), "data": data, "operator": operator_id}
     if not _hears_answers():
-        # A process that serves no sockets: it can ask, but nobody can answer it.
+        # A process that serves no sockets: it can send requests, but gets no answers.
         return "" if await _send(channel, "message", **request) else NO_ANSWER
     answer = await ask_owner(channel, "message", **request)
     return NO_ANSWER if answer is None else str(answer.get("problem", NO_ANSWER))
@@ -169,7 +169,7 @@ async def drain_process(process_id: UUID) -> bool:
     """
     channel = await session_database.run(partial(store.request_drain, process_id))
     if channel:
-        # Without it, the next heartbeat tells.
+        # Without it, the next heartbeat delivers it.
         await _send(channel, "drain")
     return channel is not None
 

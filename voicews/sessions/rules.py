@@ -54,7 +54,7 @@ class LiveState(enum.IntEnum):
 class Verdict(enum.Enum):
     #: The session is the claimer's.
     GRANTED = enum.auto()
-    #: The claim stands, but the owner has to let go first.
+    #: The claim stands, but the owner has to release the session first.
     WAIT = enum.auto()
     #: Somebody holds it, and the one who asked has made no claim.
     HELD = enum.auto()
@@ -68,7 +68,7 @@ class Record:
     """What is known of a session to everybody: the fields that decide about it."""
 
     ended: bool = False
-    #: Somebody wants it ended: nobody gets in any more, and its owner is about to end it.
+    #: Its end was requested: no client is admitted, and its owner is about to end it.
     is_ending: bool = False
     #: The newest claim's number.
     epoch: int = 0
@@ -131,7 +131,7 @@ def enter(record: Record, process: UUID, epoch: int) -> tuple[Record, Verdict]:
 
 
 def release(record: Record, process: UUID) -> tuple[Record, bool]:
-    """`process` lets go; False if the session is no longer its own."""
+    """`process` releases the session; False if it is no longer its own."""
     if record.ended or record.owner != process:
         return record, False
     return replace(record, owner=None, owner_alive=False), True
@@ -151,7 +151,7 @@ def end(record: Record, process: UUID | None) -> tuple[Record, bool]:
 def regain(record: Record, process: UUID, epoch: int) -> tuple[Record, bool]:
     """`process` was cut off and asks whether the session that it got with `epoch` is its own.
 
-    So it is if nobody has claimed it since; also if it was given up for lost in the meantime.
+    So it is if there was no claim since; also if it was given up for lost in the meantime.
     """
     if record.is_over or record.epoch != epoch:
         return record, False

@@ -23,7 +23,7 @@ from voicews.sessions.rules import Record, Verdict
 
 PROCESS_LOST = "its server process was lost"
 NEVER_JOINED = "no stream of the call came"
-#: So many rows that nobody joined are swept at a time.
+#: Never-joined rows that one sweep deletes at most.
 MAX_SWEPT_ROWS = 200
 
 EventKind = SessionEvent.Kind
@@ -79,11 +79,11 @@ class EndRequest:
 class Heartbeat:
     """What a heartbeat found out."""
 
-    #: Sessions of this process that a newer claim waits for, or that somebody wants ended.
+    #: Sessions of this process that a newer claim waits for, or whose end was requested.
     superseded: list[tuple[UUID, int]] = field(default_factory=list)
     end_requests: list[EndRequest] = field(default_factory=list)
     draining: bool = False
-    #: The row was gone: somebody took this process for dead long ago.
+    #: The row was deleted: this process was considered dead long ago.
     was_forgotten: bool = False
     live_processes: int = 1
 
@@ -288,7 +288,7 @@ def release(
 def disown(session_id: UUID, process: UUID, before_epoch: int, grace_secs: float) -> bool:
     """Release a session that this process owns by a claim that it does not know.
 
-    So is one whose claim was granted when nobody waited for the answer any more. Claims from
+    So is one whose claim was granted after its caller had given up. Claims from
     `before_epoch` on are newer than that. False if there is none.
     """
     with atomic():
@@ -571,7 +571,7 @@ def sweep(
     happened.
 
     A process counts as dead here some time after its lease: one that was merely cut off from the
-    database gets its sessions back, if nobody wanted them meanwhile.
+    database gets its sessions back, if they were not claimed meanwhile.
     """
     processes = ServerProcess.objects.using(database())
     sessions = VoiceSession.objects.using(database())

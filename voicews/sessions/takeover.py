@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How often a newcomer looks whether it may go in, when nobody tells it.
+#: How often a newcomer checks whether it is admitted, when no notification comes.
 POLL_SECS = 0.5
 #: How much longer than a lease a newcomer waits: heartbeats that notice it, a slow database.
 PATIENCE_SECS = 5.0
@@ -181,7 +181,7 @@ class Takeovers:
         try:
             claimant.admit(answer)
         except Exception:
-            # Its bot can't be built here: nobody else shall have to wait for our lease.
+            # Its bot can't be built here: other processes must not wait for our lease.
             await self._settle_under_lock(claimant.session_id, answer.epoch)
             raise
 
@@ -319,7 +319,7 @@ class Takeovers:
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Who asked may be gone: then nobody else looks at the error.
+        # The caller may be gone: then the error is logged here only.
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, VoicewsError):
             logger.error("a session could not be taken over", exc_info=error)

@@ -90,7 +90,7 @@ def _write_batch(manager: Any, batch: list[Model]) -> None:
         elif isinstance(error, IntegrityError):
             logger.info("a %s belongs to a session that is gone", type(batch[0]).__name__)
         else:
-            # Not its text: that may quote what somebody has said.
+            # Not its text: that may quote the user.
             logger.warning(
                 "call %s: a %s can't be stored: %s",
                 getattr(batch[0], "session_id", ""),

@@ -29,7 +29,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: How long (seconds) the phone of somebody who is called may ring, and how long the provider may
+#: How long (seconds) the called phone may ring, and how long the provider may
 #: wait before that.
 RING_TIMEOUT_SECS = 60
 MAX_QUEUE_SECS = 600.0
@@ -38,7 +38,7 @@ MAX_QUEUE_SECS = 600.0
 async def dial(
     provider_name: str, to_number: str, *, from_number: str = "", bot: str = "", user: Any = None
 ) -> VoiceSession:
-    """Call somebody; a bot talks with them. Numbers are E.164, with the plus.
+    """Place a call that a bot answers. Numbers are E.164, with the plus.
 
     Without `from_number` it is the provider's only `PhoneNumber`; without `bot`, that number's.
     Returns when the provider has accepted the call. Raises `NotAllowed` for a provider that is
@@ -205,7 +205,7 @@ async def end_call(session_id: UUID, close_code: int, reason: str) -> None:
     if live is not None:
         live.end(close_code, reason)
     else:
-        # Without it, the next heartbeat tells.
+        # Without it, the next heartbeat reports it.
         control = this_process().control
         await control.send(
             where.channel, "end", session=str(session_id), code=close_code, reason=reason

@@ -41,7 +41,7 @@ async def _session_ended(
 
 
 async def hang_up(session_id: UUID) -> None:
-    """Ask the provider to end a session's call, unless somebody has, or it has ended.
+    """Ask the provider to end a session's call, unless that was requested, or it has ended.
 
     What came of it is in `VoiceSession.hang_up`.
     """

@@ -21,7 +21,7 @@ from voicews.telephony.providers.base import bare_number
 Kind, Actor = SessionEvent.Kind, SessionEvent.Actor
 State, Direction = VoiceSession.State, VoiceSession.CallDirection
 
-#: Values of `VoiceSession.hang_up` while, and because, nobody need hang up any more.
+#: Values of `VoiceSession.hang_up` when no hang-up is needed any more.
 REQUESTED: Final = "requested"
 TRANSFERRED: Final = "transferred"
 
@@ -67,7 +67,7 @@ def call_session(event: CallEvent, bot: str, address: str | None) -> tuple[Voice
     rows = VoiceSession.objects.using(database())
     known = _newest(event.provider, event.call_id)
     if known is not None and event.event_id:
-        # A call may ask again what to do; that it has come is an event, told again but not new.
+        # A webhook may be repeated; the event is then reported again but is not new.
         return known, False
     if known is not None and known.call_status in FINAL_STATUSES:
         raise NotAllowed("the call is over")
@@ -208,7 +208,7 @@ def use_nonce(provider: str, nonce: str) -> None:
 
 
 def claim_hang_up(session_id: UUID) -> VoiceSession | None:
-    """The session, if it is the caller's to hang up: nobody else has, nor has the call ended."""
+    """The session, if this caller is the one to hang up, and the call has not ended."""
     rows = VoiceSession.objects.using(database()).filter(pk=session_id)
     claimed = (
         rows.filter(kind=VoiceSession.Kind.PHONE, hang_up="")

@@ -94,7 +94,7 @@ class WebhookView(Endpoint):
 
 
 class AnswerView(WebhookView):
-    """A call has come, or somebody whom we called has answered: connects it to a bot.
+    """An incoming call, or a placed one that was answered: connects it to a bot.
 
     The bot is the one in the query (`?bot=`), else that of the `PhoneNumber`, else the default.
     What isn't a question is taken as a status: some providers have one URL for both.
@@ -124,7 +124,7 @@ class AnswerView(WebhookView):
             return await respond(answer)
         # The same webhook may come twice, but the command is given once.
         if is_new and not await command(answer.request):
-            # Nobody is going to open the socket: the caller must not be left waiting for it.
+            # No socket will be opened: the caller must not wait for it.
             await end_call(
                 session.pk, CloseCode.SERVER_ERROR, "the provider didn't take the answer"
             )

@@ -21,7 +21,7 @@ def voicews_nonce(context: template.Context) -> SafeString:
     """The attribute `nonce` for a tag, where a middleware has one for this response."""
     request = context.get("request")
     # Django's own middleware from 6.0 on keeps it there, django-csp and its like in `csp_nonce`.
-    # Both are false until somebody uses them, and then in the header.
+    # Both are false until they are used, and then in the header.
     nonce = getattr(request, "csp_nonce", None)
     if nonce is None:
         nonce = getattr(request, "_csp_nonce", None)

@@ -337,7 +337,7 @@ class BotCall(Generic[B]):
 
     @property
     def is_bot_speaking(self) -> bool:
-        """Whether the client was last told that the bot speaks."""
+        """Whether the bot speaks, by the last message to the client."""
         for message in reversed(self.rtvi_messages):
             if message["type"] in ("bot-started-speaking", "bot-stopped-speaking"):
                 return bool(message["type"] == "bot-started-speaking")

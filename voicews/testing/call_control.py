@@ -22,7 +22,7 @@ from voicews.testing.call import TIMEOUT_SECS, CallRefused
 from voicews.testing.http import HttpResponse
 from voicews.testing.telnyx import TelnyxCall
 
-#: How long (seconds) a call may outlive its stream before somebody must have noticed.
+#: How long (seconds) a call may outlive its stream before that is an error of the server.
 HANG_UP_TIMEOUT_SECS: Final = 5.0
 MAX_TOKEN_CHARACTERS: Final = 4000
 
@@ -106,7 +106,7 @@ class CallControlCall(TelnyxCall):
             raise ConfigurationError("Call Control: expected an api, to which commands can come")
         self.state = CallState.PARKED
         self.leg_id = str(uuid4())
-        #: What the last command that had one wants to be told with every event, in base64.
+        #: The `client_state` of the last command that had one, in base64; sent with every event.
         self.client_state: str | None = None
         self._answer: Mapping[str, Any] = {} if self.placed is None else self.placed.fields
         self._decisions: asyncio.Queue[ApiCall] = asyncio.Queue()

@@ -47,7 +47,7 @@ class ExotelCall(SimulatedCall[Exotel]):
     async def webhook(
         self, what: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
-        """A webhook: what to do is asked with GET, what has become of the call told with POST."""
+        """A webhook request: the answer is requested with GET, the status reported with POST."""
         path, query = self.webhook_path(what)
         signed = self.sign() if headers is None else dict(headers)
         encoded = urlencode(fields)

@@ -40,7 +40,7 @@ from voicews.transports.writer import Socket, SocketWriter
 
 logger = logging.getLogger(__name__)
 
-#: When a write fails, whoever reads the socket gets so long to say what the peer closed it with.
+#: When a write fails, the reader of the socket has this long (seconds) to report the close code.
 LAST_WORDS_SECS = 0.25
 
 Handler = TypeVar("Handler", bound=EventHandler)
@@ -50,7 +50,7 @@ class TransportState(enum.IntEnum):
     #: No client; for a transport that clients come back to, this may be between two of them.
     WAITING = 0
     CONNECTED = 1
-    #: The pipeline has ended, the client is being let go.
+    #: The pipeline has ended, the client's socket is being closed.
     CLOSING = 2
     CLOSED = 3
 
@@ -58,7 +58,7 @@ class TransportState(enum.IntEnum):
 class Connection:
     """One client of a transport, from `BaseTransport.connect` until it is released.
 
-    Whoever reads the socket calls `receive` for each message and `disconnect` at the end. After
+    The reader of the socket calls `receive` for each message and `disconnect` at the end. After
     the transport has released the client, both do nothing: its last messages are dropped.
     """
 
@@ -132,8 +132,8 @@ class Connection:
 class BaseTransport:
     """The two ends of one pipeline: put `input()` first and `output()` last.
 
-    Driven from outside: whoever accepts a socket calls `connect`, and feeds the `Connection` that
-    it returns.
+    Driven from outside: the code that accepts a socket calls `connect`, and feeds the
+    `Connection` that it returns.
     """
 
     #: The events that `event_handler` takes.
@@ -231,9 +231,9 @@ class BaseTransport:
         task.add_done_callback(self._closing.discard)
 
     def begin_call(self, frame: CallStartedFrame) -> None:
-        """The connected client's first message was this, read by whoever let it in.
+        """The connected client's first message was this, read when it was admitted.
 
-        What the protocol answers to it is sent, and the pipeline told that a client is there.
+        What the protocol answers to it is sent, and the pipeline is notified of the client.
         """
         self._output.send(frame)
         self._input.greet()

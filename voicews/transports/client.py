@@ -168,7 +168,7 @@ class WebsocketClientSession:
             async for message in websocket:
                 await self._report(self._callbacks.on_message(websocket, message))
         except ConnectionClosed:
-            pass  # the close code tells
+            pass  # the close code says why
         finally:
             self._websocket = None
             self._holders = 0

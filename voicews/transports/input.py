@@ -161,7 +161,7 @@ class InputTransport(FrameProcessor):
         self.push_frame(frame, direction)
 
     async def cleanup(self) -> None:
-        # A pipeline may have no output that would have told when all was played.
+        # A pipeline may have no output to report that all was played.
         self._on_ended(self._end_frame or EndFrame())
         self._waiting.clear()
         if self._working is not None:

@@ -109,7 +109,7 @@ class OutputTransport(FrameProcessor):
         self.pictures.connect()
 
     def disconnect(self) -> None:
-        """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
+        """No client: audio that was sent but not played is lost, queued audio stays queued."""
         writer, self._writer = self._writer, None
         self.pictures.disconnect()
         for track in self._tracks:

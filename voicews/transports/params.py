@@ -243,7 +243,7 @@ class WebsocketServerParams(TransportParams):
     #: None: no limit.
     idle_timeout: float | None = None
     #: How long (seconds) a session-scoped transport waits for a client that lost its socket, before
-    #: it ends the call; None: for ever. A client that closes with 1000 or 1001 is not waited for.
+    #: it ends the call; None: no limit. A client that closes with 1000 or 1001 is not waited for.
     reconnect_grace: float | None = None
     #: Origins that browsers may call from; None takes the setting `ALLOWED_ORIGINS`.
     allowed_origins: Sequence[str] | None = None

@@ -45,9 +45,9 @@ class Playout:
     def __init__(self, *, acknowledges_marks: bool = False) -> None:
         self._waiting: deque[_Utterance] = deque()
         self._cut: list[_Utterance] = []
-        #: The peer tells when an utterance's end was played.
+        #: The peer reports when an utterance's end was played.
         self._acknowledges = acknowledges_marks
-        #: The peer tells positions.
+        #: The peer reports positions.
         self._reports = False
         self._reported_pts = 0
         #: Ranges (from, to), since the last mark, that were lost with a peer; the end of the last.
@@ -157,8 +157,8 @@ class Playout:
         return now >= self._deadline(utterance)
 
     def _deadline(self, utterance: _Utterance) -> float:
-        is_told = self._reports or self._acknowledges
-        return utterance.deadline + (REPORT_GRACE_SECS if is_told else 0.0)
+        is_reported = self._reports or self._acknowledges
+        return utterance.deadline + (REPORT_GRACE_SECS if is_reported else 0.0)
 
 
 def _paced(sent_pts: int, ahead_secs: float) -> int:

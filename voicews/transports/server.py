@@ -89,7 +89,7 @@ class WebsocketServerTransport(BaseTransport):
     async def listen(self) -> None:
         """Open the port, before the pipeline starts; it is closed when the pipeline has ended.
 
-        Takes whoever connects, at any path, except web pages of other sites. Needs Django's apps,
+        Takes every client, at any path, except web pages of other sites. Needs Django's apps,
         and uvicorn (the extra `voicews[uvicorn]`). After the end, `wait_closed()` returns when the
         port is free. Raises `ConfigurationError` if the port can't be opened.
         """
@@ -129,7 +129,7 @@ class WebsocketServerTransport(BaseTransport):
             self._server_ready()
         elif self._listens_when_started:
             opening = asyncio.get_running_loop().create_task(self._listen_or_end())
-            self._closing.add(opening)  # whoever waits for the end waits for this too
+            self._closing.add(opening)  # waiting for the end includes this
             opening.add_done_callback(self._closing.discard)
         else:
             when_ready(self._server_ready)

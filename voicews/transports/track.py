@@ -55,7 +55,7 @@ MIXED_LEAD_SECS = 0.1
 FILL_LEAD_SECS = 0.04
 #: While the bot speaks its audio may come as late as this (seconds) before it is torn.
 FILL_MARGIN_SECS = 0.01
-#: A peer that has not taken so much (seconds) is behind, and has to be told to throw it away.
+#: A peer that has not taken so much (seconds) is behind, and has to be told to flush.
 MAX_CONTINUOUS_BACKLOG_SECS = 0.5
 #: A key played as a tone, and the silence after it (ms).
 KEY_TONE_MS, KEY_PAUSE_MS = 120, 80
@@ -155,7 +155,7 @@ class OutputTrack:
         self.pump()
 
     def disconnect(self, writer: SocketWriter | None) -> None:
-        """Nobody listens: what was sent but not played is lost, what waits goes on waiting."""
+        """No client: audio that was sent but not played is lost, queued audio stays queued."""
         self._writer = None
         self.stop_timer()
         now = asyncio.get_running_loop().time()

@@ -30,14 +30,14 @@ class Socket(Protocol):
         """Begin the closing handshake; does nothing on a socket that is closed."""
 
     def abort(self) -> None:
-        """Give the socket up, so that whoever reads from it stops."""
+        """Abort the connection, so that its reader stops."""
 
 
 class SocketWriter:
     """Writes messages in order, urgent ones first, one at a time.
 
-    No task waits for something to write: whoever puts a message while nothing is being written
-    starts the writing, and it goes on until nothing is left. A write that makes no progress for
+    No task waits for something to write: putting a message while nothing is being written starts
+    the writing, and it goes on until nothing is left. A write that makes no progress for
     `timeout_secs` is cancelled; that, like any error of the socket, fails the writer for good,
     and `on_failure` is called, once.
     """
@@ -115,7 +115,7 @@ class SocketWriter:
             self.bytes_out += len(data)
 
     async def drain(self) -> None:
-        """Write until nothing waits; returns at once while somebody else is writing."""
+        """Write until nothing waits; returns at once while another task is writing."""
         self._scheduled = None
         if self._writing is not None or self.error is not None:
             return
@@ -136,7 +136,7 @@ class SocketWriter:
             self._writing = None
             if self._stalled:
                 self._fail(WriteTimeout(f"no progress in {self._timeout_secs:g} s"))
-            # Ours, not somebody else's: the one that we interrupted goes on.
+            # Our own cancel: the interrupted task goes on.
             if not self._stalled or writing.cancelling() > 1:
                 raise
         except Exception as error:  # noqa: BLE001 - each server has its own for "the peer is gone"

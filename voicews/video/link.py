@@ -7,7 +7,7 @@ from __future__ import annotations
 MIN_WINDOW_BYTES, MAX_WINDOW_BYTES = 1024, 64 * 1024
 #: A piece that takes so much longer (seconds) than the shortest round trip was too big.
 TARGET_SECS = 0.1
-#: A piece that nobody acknowledged for so long (seconds) is lost, and its picture with it.
+#: A piece without an acknowledgement for so long (seconds) is lost, and its picture with it.
 LOST_SECS = 10.0
 #: The weight of the newest picture in the throughput.
 _NEWEST_SHARE = 0.3

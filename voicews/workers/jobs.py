@@ -175,7 +175,7 @@ class JobGroupContext:
                 await self.group.wait()
         finally:
             # Nothing, if it is over.
-            await self._worker.cancel_job_group(self.job_id, reason="nobody waits for it any more")
+            await self._worker.cancel_job_group(self.job_id, reason="the caller left")
 
 
 class JobContext(JobGroupContext):

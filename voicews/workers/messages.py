@@ -233,7 +233,7 @@ class BusJobUpdateRequestMessage(BusDataMessage):
 
 @dataclass(kw_only=True)
 class BusJobCancelMessage(BusSystemMessage):
-    """Nobody wants the job's result any more."""
+    """The job's result is not needed any more."""
 
     job_id: str
     reason: str | None = None

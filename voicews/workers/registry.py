@@ -103,7 +103,7 @@ class WorkerRegistry:
             self._watchers.pop(worker_name, None)
 
     def set_unreachable(self, worker_name: str, reason: str | None) -> None:
-        """Who leads to a worker has given up; None: tries again. Who waits for it is told."""
+        """The proxy to a worker has given up; None: it tries again. Waiting callers are told."""
         if reason is None:
             self._unreachable.pop(worker_name, None)
             return

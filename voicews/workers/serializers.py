@@ -24,7 +24,7 @@ from voicews.workers.messages import BusLocalMessage, BusMessage
 
 TYPE, DATA = "__type__", "__data__"
 BYTES = "bytes"
-#: Objects in objects: more is nobody's data but an attack on the stack.
+#: Nesting of objects; deeper is an attack on the stack.
 MAX_DEPTH = 64
 
 

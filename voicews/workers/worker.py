@@ -265,7 +265,7 @@ class BaseWorker:
         raise JobError(f"worker {self.name} has no job {message.job_name!r}")
 
     async def on_job_cancelled(self, message: BusJobCancelMessage) -> None:
-        """Nobody wants a job's result any more; its handler has been cancelled."""
+        """A job's result is not needed any more; its handler has been cancelled."""
 
     async def on_job_update_requested(self, message: BusJobUpdateRequestMessage) -> None:
         """Somebody asks how far a job is; see `send_job_update`."""
@@ -455,7 +455,7 @@ class BaseWorker:
         self._cancel_group(job_id, reason or "cancelled")
 
     async def request_cancel_job_group(self, job_id: str, *, reason: str | None = None) -> bool:
-        """The same for somebody outside, such as a page or an operator, who may be refused.
+        """The same for a caller from outside, such as a page or an operator, who may be refused.
 
         False for a job that is over, or that is not `cancellable`: it goes on.
         """

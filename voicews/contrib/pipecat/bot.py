@@ -186,7 +186,7 @@ class PipecatBot(Bot):
         run = self._run_task
         assert run is not None
         if frame.close_code in CLIENT_HAS_LEFT:
-            # A provider tells so before its socket is gone.
+            # A provider reports it before its socket closes.
             transport.client_left()
         at_once = isinstance(frame, CancelFrame)
         is_ending = await transport.end(

@@ -162,7 +162,7 @@ class VoicewsOutputTransport(BaseOutputTransport):
             await self._interrupt(frame, direction)
             return
         if isinstance(frame, EndFrame) and not self._is_playing.is_set():
-            # With nobody there to hear it, the rest need not be played.
+            # Without a client the rest need not be played.
             self._has_ended = True
             self._is_playing.set()
         await super().process_frame(frame, direction)

@@ -20,7 +20,7 @@ ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>\d{1
 class Command(BaseCommand):
     help = (
         "Serve one bot of VOICEWS BOTS on a port of its own, to voice clients at any path. Every "
-        "client gets a call of its own; nobody is asked who they are."
+        "client gets a call of its own; no authentication."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         shown = f"[{host}]" if ":" in host else host
         self.stdout.write(f"{bot} on ws://{shown}:{listener.port}/ (quit with CONTROL-C)")
         if not _is_loopback(host):
-            self.stderr.write(f"Whoever can reach {host} can talk with {bot}.")
+            self.stderr.write(f"Every client that can reach {host} can talk with {bot}.")
         self.stdout.flush()
         await asked_to_stop.wait()
         await listener.stop()

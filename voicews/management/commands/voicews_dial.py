@@ -12,7 +12,7 @@ from voicews.telephony.calls import dial
 
 
 class Command(BaseCommand):
-    help = "Call somebody; a bot talks with them. A server must run at VOICEWS['PUBLIC_URL']."
+    help = "Place a call that a bot answers. A server must run at VOICEWS['PUBLIC_URL']."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("provider", help="the telephony provider: twilio, telnyx, plivo, ...")

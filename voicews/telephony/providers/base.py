@@ -187,7 +187,7 @@ class StreamTarget:
 
     `url` is that of our WebSocket, without a query, which Twilio would drop. `parameters` come
     back in the `CallStartedFrame`; names and values of letters and digits pass everywhere.
-    `status_url`, if set, is told how the stream does. Raises `ConfigurationError` for another URL.
+    `status_url`, if set, gets the stream's events. Raises `ConfigurationError` for another URL.
     """
 
     url: str
@@ -263,7 +263,7 @@ class ApiResult:
 class Dial:
     """A call to place. Numbers are E.164, with the plus.
 
-    `answer_url` is asked what to do once somebody answers, where the provider asks; others are
+    `answer_url` is requested once the call is answered, where the provider asks; others are
     given the `stream` right away. `status_url` hears how the call does.
     """
 
@@ -305,7 +305,7 @@ class Provider(ABC):
 
     @classmethod
     def options(cls) -> tuple[Option, ...]:
-        """What the provider can be told, in `VOICEWS["PROVIDERS"]` for instance."""
+        """The provider's options, as in `VOICEWS["PROVIDERS"]`."""
         return options_of(cls)
 
     @classmethod

@@ -128,7 +128,7 @@ class Exotel(Provider):
 
     def dial(self, call: Dial) -> ApiRequest:
         if call.stream is None:
-            raise ValueError("stream: Exotel is told at once where the audio goes")
+            raise ValueError("stream: Exotel takes no stream URL later")
         self._require_for_requests()
         stream_url = self._stream_url(call.stream)
         if len(stream_url) > MAX_STREAM_URL_LENGTH:

@@ -190,7 +190,7 @@ class Telnyx(Provider):
 
     def dial(self, call: Dial) -> ApiRequest:
         if call.stream is None:
-            raise ValueError("stream: Telnyx is told at once where the audio goes")
+            raise ValueError("stream: expected the stream when the call is placed")
         self._require_for_requests()
         body: dict[str, Any] = {
             "connection_id": self.connection_id,

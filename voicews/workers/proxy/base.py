@@ -52,7 +52,7 @@ class ProxyWorker(BaseWorker):
       another target, and the announcement of `remote`. Anything else is refused and counted.
 
     What can't leave waits, in a queue of `max_queued_messages`: the oldest data messages make room
-    for new ones, system messages go first and are dropped last. Nobody on the bus ever waits.
+    for new ones, system messages go first and are dropped last. The bus never waits.
 
     A message may have `max_message_bytes` (8 MiB by default, 1 MiB to a client of another kind). A
     longer one, and one that can't be written, is dropped, and its job gets an error.
@@ -453,5 +453,5 @@ class ProxyWorker(BaseWorker):
             logger.info("worker %s: %d messages stay behind", self.name, len(self._outbox))
 
 
-#: Messages that somebody waits for who has asked for a job.
+#: Messages that the requester of a job waits for.
 _ANSWERS = JobOver | BusJobStreamStartMessage | BusJobStreamDataMessage

@@ -45,7 +45,7 @@ class WebSocketProxyClient(ProxyWorker):
 
     A link that is lost is opened again as `reconnect` says (None: not at all); meanwhile messages
     wait. After a close with 1000, 1008, 4000, 4001 or 4002, or an HTTP 4xx that means it, and when
-    the policy gives up, the proxy is inactive until somebody activates it again.
+    the policy gives up, the proxy is inactive until it is activated again.
 
     Events: `on_connected`, `on_disconnected` (worker, websocket), `on_connection_failed` (worker,
     error), `on_reconnecting` (worker, delay_secs).
@@ -162,7 +162,7 @@ class WebSocketProxyClient(ProxyWorker):
         try:
             await self._read(websocket)
         except ConnectionClosed:
-            pass  # the close code tells
+            pass  # the close code says why
         finally:
             self._detach()
             self._events.send("on_disconnected", websocket=websocket)

@@ -58,7 +58,7 @@ class Lost:
     """What goes down with a link: messages to the peer, and the jobs under way over it."""
 
     messages: list[BusMessage]
-    #: Jobs whose answers will not come, and the ids of those whose answers nobody waits for.
+    #: Jobs whose answers will not come, and the ids of those whose answers are not awaited.
     asked: list[BusJobRequestMessage]
     doing: set[str]
 

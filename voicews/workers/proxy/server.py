@@ -79,7 +79,7 @@ class WebSocketProxyServer(ProxyWorker):
             self._take(data)
 
     def disconnect(self, code: int, websocket: Any = None) -> None:
-        """The socket is gone, with this close code; `websocket` tells which, after a `resume`."""
+        """The socket is gone, with this close code; `websocket` is which one, after a `resume`."""
         if self._socket is None or websocket not in (None, self._websocket):
             return
         self._client_gone()

@@ -77,7 +77,7 @@ def run(*command: str | Path, **options: Any) -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", directory, cwd=ROOT)
+    run(sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", directory, ROOT)
     (path,) = directory.glob("*.whl")
     return path
 
@@ -86,9 +86,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that has the wheel and its dependencies, and no more."""
     directory = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", directory)
+    run(sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable, directory)
     interpreter = directory / "bin" / "python"
-    run(interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel)
+    run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", interpreter, wheel)
     return interpreter
 
 

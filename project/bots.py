@@ -1,13 +1,22 @@
 """The demo project's bots."""
 
+import asyncio
 import math
 from array import array
 
+import numpy as np
 from django.conf import settings
 
 from voicews.bots import Bot
 from voicews.bridge import Bridge
-from voicews.frames import AudioRawFrame, ClientMessageFrame, InputAudioRawFrame
+from voicews.frames import (
+    AudioRawFrame,
+    ClientMessageFrame,
+    InputAudioRawFrame,
+    InputImageRawFrame,
+)
+from voicews.transports import ChannelsWebsocketParams
+from voicews.video.images import decode
 
 
 class Echo(Bot):
@@ -80,6 +89,44 @@ class Ivr(Bot):
         elif button == "9":
             self.play(self.goodbye, text="♪ goodbye")
             self.hang_up()
+
+
+class Mirror(Bot):
+    """Shows you your own camera, with the level of your voice drawn over it, and echoes you."""
+
+    audio_in_sample_rate = 24000
+    video_out_enabled = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = 0.0
+
+    def transport_params(self) -> ChannelsWebsocketParams:
+        params = super().transport_params()
+        params.video_in_framerate = 8
+        params.video_out_is_live = True
+        params.video_out_width, params.video_out_height = 640, 480
+        return params
+
+    def on_audio(self, audio: InputAudioRawFrame) -> None:
+        samples = np.frombuffer(audio.audio, "<i2").astype(np.float32)
+        loudness = float(np.sqrt(np.mean(samples**2))) / 8000 if len(samples) else 0.0
+        self.level = max(loudness, self.level * 0.9)
+        self.send_audio(audio, live=True)
+
+    async def on_image(self, image: InputImageRawFrame) -> None:
+        pixels, size = await asyncio.to_thread(decode, image.image, max_size=(640, 480))
+        self.show(draw_level(pixels, size, self.level), size=size, format="RGB")
+
+
+def draw_level(pixels: bytes, size: tuple[int, int], level: float) -> bytes:
+    """RGB pixels with a green bar at the bottom, as long as a voice is loud (0 to 1)."""
+    width, height = size
+    picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3).copy()
+    bar = picture[height * 15 // 16 :]
+    bar[:] = bar // 3
+    bar[:, : round(width * min(1.0, level))] = (40, 200, 80)
+    return picture.tobytes()
 
 
 class Remote(Bridge):

@@ -169,6 +169,7 @@ VOICEWS: dict[str, Any] = {
     "BOTS": {
         "echo": "project.bots.Echo",
         "parrot": "project.bots.Parrot",
+        "mirror": {"class": "project.bots.Mirror", "label": "Camera mirror"},
         "ivr": {"class": "project.bots.Ivr", "label": "Phone menu"},
         **({"remote": "project.bots.Remote"} if REMOTE_BOT_URL else {}),
     },

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from time import monotonic
 from uuid import UUID
 
 from voicews.audio.wav import is_wav, split_wav
@@ -27,9 +28,12 @@ from voicews.frames import (
     CancelFrame,
     EndFrame,
     Frame,
+    ImageRawFrame,
     InputAudioRawFrame,
+    InputImageRawFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputImageRawFrame,
 )
 from voicews.pipeline.tap import Tap
 from voicews.sessions import store
@@ -45,6 +49,10 @@ MAX_WAITING_BYTES = 512 * 1024
 CONNECT_TIMEOUT_SECS = 2.0
 ANSWER_TIMEOUT_SECS = 3.0
 TOKEN_BYTES = 32
+#: Pictures are shown to a listener no more often than this (seconds), and no larger (bytes): audio
+#: comes first.
+IMAGE_INTERVAL_SECS = 1.0
+MAX_IMAGE_BYTES = 128 * 1024
 
 NOT_LIVE = "the call is not live"
 OTHER_HOST = (
@@ -65,6 +73,9 @@ class Packet(enum.IntEnum):
     BOT = 1
     #: What the caller was about to hear of the bot is dropped.
     INTERRUPTED = 2
+    #: A picture of either: an image file follows the header.
+    CALLER_IMAGE = 3
+    BOT_IMAGE = 4
 
 
 class PacketQueue:
@@ -119,16 +130,21 @@ async def listen(session_id: UUID) -> AsyncIterator[PacketQueue]:
 @asynccontextmanager
 async def _tapped(live: LiveSession) -> AsyncIterator[PacketQueue]:
     queue = PacketQueue()
+    images = _Images(queue)
 
     def hear_caller(frame: Frame) -> None:
         if isinstance(frame, InputAudioRawFrame):
             queue.put(_packet(Packet.CALLER, frame))
+        elif isinstance(frame, InputImageRawFrame):
+            images.put(Packet.CALLER_IMAGE, frame)
         elif isinstance(frame, EndFrame | CancelFrame):
             queue.close()
 
     def hear_bot(frame: Frame) -> None:
         if isinstance(frame, OutputAudioRawFrame):
             queue.put(_packet(Packet.BOT, frame))
+        elif isinstance(frame, OutputImageRawFrame) and frame.transport_destination is None:
+            images.put(Packet.BOT_IMAGE, frame)
         elif isinstance(frame, InterruptionFrame):
             queue.put(_HEADER.pack(Packet.INTERRUPTED, 0, 0))
 
@@ -140,6 +156,22 @@ async def _tapped(live: LiveSession) -> AsyncIterator[PacketQueue]:
     finally:
         for tap in taps:
             tap.detach()
+
+
+class _Images:
+    """The newest pictures, now and then."""
+
+    def __init__(self, queue: PacketQueue) -> None:
+        self._queue = queue
+        self._put_at: dict[Packet, float] = {}
+
+    def put(self, kind: Packet, frame: ImageRawFrame) -> None:
+        now = monotonic()
+        if now - self._put_at.get(kind, float("-inf")) < IMAGE_INTERVAL_SECS:
+            return
+        if len(frame.image) <= MAX_IMAGE_BYTES:
+            self._put_at[kind] = now
+            self._queue.put(_HEADER.pack(kind, 0, 0) + frame.image)
 
 
 def _packet(kind: Packet, frame: AudioRawFrame) -> bytes:

@@ -79,7 +79,7 @@ class OutputTransport(FrameProcessor):
             raise ConfigurationError(
                 f"video: expected none with the protocol of {type(serializer).__name__}"
             )
-        self.pictures = PictureOutput(params, self.send, self._report_picture)
+        self.pictures = PictureOutput(params, self.send, self.push_frame, self._report_picture)
         self._by_destination = {
             destination: OutputTrack(
                 self,
@@ -270,7 +270,6 @@ class OutputTransport(FrameProcessor):
 
     def show_now(self, frame: OutputImageRawFrame | SpriteFrame) -> None:
         self.pictures.show(frame)
-        self.push_frame(frame)
 
     def press(self, buttons: str) -> bool:
         if self.press_keys is None:

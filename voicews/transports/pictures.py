@@ -89,9 +89,11 @@ class PictureStream:
         params: TransportParams,
         destination: str | None,
         send: Send,
+        on_sent: Callable[[Frame], None],
         on_error: Callable[[Exception], None],
     ) -> None:
         self._params = params
+        self._on_sent = on_sent
         self._name = destination or ""
         self._send = send
         self._on_error = on_error
@@ -239,6 +241,9 @@ class PictureStream:
             self._quality.fit(len(image), widest / framerate)
         self._picture = (len(image), size, image_format)
         self._send_piece(*self._link.start(image, now))
+        self._on_sent(
+            OutputImageRawFrame(image, size, image_format, transport_destination=self._name or None)
+        )
 
     def _send_piece(self, offset: int, piece: bytes) -> None:
         total, size, image_format = self._picture
@@ -264,10 +269,17 @@ class PictureStream:
 
 
 class PictureOutput:
-    """What the bot shows: one stream of pictures for each destination."""
+    """What the bot shows: one stream of pictures for each destination.
+
+    `on_sent` gets each picture as it was coded for the client.
+    """
 
     def __init__(
-        self, params: TransportParams, send: Send, on_error: Callable[[Exception], None]
+        self,
+        params: TransportParams,
+        send: Send,
+        on_sent: Callable[[Frame], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._params = params
         self._on_error = on_error
@@ -277,7 +289,7 @@ class PictureOutput:
             return
         destinations = [None, *params.video_out_destinations]
         self._streams = {
-            destination: PictureStream(params, destination, send, on_error)
+            destination: PictureStream(params, destination, send, on_sent, on_error)
             for destination in destinations
         }
 

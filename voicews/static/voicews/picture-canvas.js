@@ -2,8 +2,6 @@
  * Shows the bot's pictures on a canvas, which takes the size of each.
  */
 
-/** @import { Picture } from "./image-receiver.js" */
-
 export class PictureCanvas {
   #canvas;
   #newest = 0;
@@ -14,7 +12,7 @@ export class PictureCanvas {
   }
 
   /**
-   * @param {Picture} picture
+   * @param {{ blob: Blob }} picture an image file
    * @returns {Promise<boolean>} false if it can't be decoded, or a newer one came meanwhile
    */
   async show(picture) {

@@ -4,6 +4,7 @@
 
 import { createAudioContext, keepRunning, loadWorklet } from "../audio-context.js";
 import { VoiceError } from "../errors.js";
+import { PictureCanvas } from "../picture-canvas.js";
 import { Speaker } from "../speaker.js";
 import { socketUrl } from "./live-socket.js";
 
@@ -11,6 +12,8 @@ import { socketUrl } from "./live-socket.js";
 const CALLER = 0;
 const BOT = 1;
 const INTERRUPTED = 2;
+const CALLER_IMAGE = 3;
+const BOT_IMAGE = 4;
 const HEADER_BYTES = 8;
 /** Audio that waits longer is not live any more: it is skipped. */
 const MAX_LATE_MS = 1500;
@@ -134,6 +137,10 @@ export class ListenIn {
     ];
     place();
     this.#mono.addEventListener("change", place);
+    const pictures = new Map([
+      [CALLER_IMAGE, new ShownPicture("voicews-caller-picture")],
+      [BOT_IMAGE, new ShownPicture("voicews-bot-picture")],
+    ]);
     socket = new WebSocket(socketUrl(this.#panel.dataset.socket ?? ""));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
@@ -141,7 +148,7 @@ export class ListenIn {
     };
     socket.onmessage = ({ data }) => {
       if (typeof data === "string") this.#say(this.#text(JSON.parse(data).type));
-      else play(sides, data);
+      else if (!show(pictures, data)) play(sides, data);
     };
     socket.onclose = ({ reason }) =>
       stop(reason ? sentence(reason) : this.#text(heard ? "lost" : "refused"));
@@ -156,6 +163,39 @@ export class ListenIn {
   #say(text) {
     this.#status.textContent = text;
   }
+}
+
+/** The last picture of one side, with its caption; hidden until there is one. */
+class ShownPicture {
+  #figure;
+  #canvas;
+
+  /** @param {string} id of the figure */
+  constructor(id) {
+    this.#figure = element(id, HTMLElement);
+    this.#figure.hidden = true;
+    const canvas = this.#figure.querySelector("canvas");
+    if (!canvas) throw new TypeError(`expected a canvas in #${id}`);
+    this.#canvas = new PictureCanvas(canvas);
+  }
+
+  /** @param {Uint8Array} image a file */
+  async show(image) {
+    const blob = new Blob([/** @type {BlobPart} */ (image)]);
+    if (await this.#canvas.show({ blob })) this.#figure.hidden = false;
+  }
+}
+
+/**
+ * @param {Map<number, ShownPicture>} pictures
+ * @param {ArrayBuffer} data
+ * @returns {boolean} whether it was a picture
+ */
+function show(pictures, data) {
+  const { kind, audio } = readPacket(data);
+  const picture = pictures.get(kind);
+  void picture?.show(audio);
+  return picture !== undefined;
 }
 
 /**

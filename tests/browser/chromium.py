@@ -32,6 +32,34 @@ def microphone(path: Path, *, repeat: bool = True) -> tuple[str, ...]:
     return (_ALLOW_MICROPHONE, _FAKE_DEVICES, f"--use-file-for-fake-audio-capture={file}")
 
 
+def camera(path: Path, left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[str, ...]:
+    """Flags for a camera that sees one colour in each half; the screen is chosen by itself."""
+    width, height = 640, 480
+    header = f"YUV4MPEG2 W{width} H{height} F20:1 Ip A1:1 C420jpeg\n".encode()
+    planes = bytearray()
+    for plane, size in enumerate((width, width // 2, width // 2)):
+        row = bytes([_yuv(left)[plane]]) * (size // 2) + bytes([_yuv(right)[plane]]) * (size // 2)
+        planes += row * (height if plane == 0 else height // 2)
+    path.write_bytes(header + (b"FRAME\n" + bytes(planes)) * 4)
+    return (
+        _ALLOW_MICROPHONE,
+        _FAKE_DEVICES,
+        f"--use-file-for-fake-video-capture={path}",
+        "--auto-select-desktop-capture-source=Entire screen",
+    )
+
+
+def _yuv(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """ITU-R BT.601 in the range of television, as Chromium reads such a file."""
+    red, green, blue = colour
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return (
+        round(16 + luma * 219 / 255),
+        round(128 + 0.564 * (blue - luma) * 224 / 255),
+        round(128 + 0.713 * (red - luma) * 224 / 255),
+    )
+
+
 #: The user refuses whenever a page asks for a microphone.
 REFUSED_MICROPHONE = (_FAKE_DEVICES, "--deny-permission-prompts")
 

@@ -159,10 +159,11 @@ def test_react(page: Page, one: VoiceServer, connect: Connect) -> None:
     assert events(page, "onTrackStopped") == ["audio"]
 
 
-def test_what_it_cannot_do_yet_is_told(page: Page, one: VoiceServer, connect: Connect) -> None:
+def test_the_camera_is_open(page: Page, one: VoiceServer, connect: Connect) -> None:
     connect(one, enableCam=True)
-    assert events(page, "onUnsupportedFeature")[0]["feature"] == "enableCam"
-    assert page.evaluate("call.client.isCamEnabled") is False
+    page.wait_for_function("call.client.isCamEnabled")
+    assert "video" in events(page, "onTrackStarted")
+    assert page.evaluate("Boolean(call.client.tracks().local.video)")
     assert page.evaluate("call.client.selectedCam.kind") in {"videoinput", None}
 
 

@@ -3,10 +3,17 @@ import { test } from "node:test";
 
 import { ImageLink } from "../../voicews/static/voicews/image-link.js";
 
-/** A link of `bytesPerMs` with a round trip of `roundTripMs`: sends a picture, and what arrives. */
+/**
+ * A link of `bytesPerMs` with a round trip of `roundTripMs`: sends a picture, and what arrives.
+ * @param {ImageLink} link
+ * @param {Uint8Array} picture
+ * @param {{ bytesPerMs: number, roundTripMs: number, clock: { now: number }, waits: number[] }} way
+ */
 function send(link, picture, { bytesPerMs, roundTripMs, clock, waits }) {
+  /** @type {number[]} */
   const arrived = [];
   let length = 0;
+  /** @type {{ offset: number, bytes: Uint8Array } | null} */
   let piece = link.start(picture, clock.now);
   while (piece) {
     assert.equal(piece.offset, length);
@@ -22,7 +29,7 @@ function send(link, picture, { bytesPerMs, roundTripMs, clock, waits }) {
 for (const kbitPerSec of [40, 64, 256, 100_000]) {
   test(`at ${kbitPerSec} kbit/s audio waits a moment only`, () => {
     const link = new ImageLink();
-    const way = { bytesPerMs: kbitPerSec / 8, roundTripMs: 40, clock: { now: 0 }, waits: [] };
+    const way = { bytesPerMs: kbitPerSec / 8, roundTripMs: 40, clock: { now: 0 }, waits: [0] };
     for (const size of [1, 5000, 30_000]) {
       const picture = Uint8Array.from({ length: size }, (_, i) => (i * 7) % 256);
       assert.deepEqual(send(link, picture, way), picture);

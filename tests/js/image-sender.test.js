@@ -9,24 +9,37 @@ const SETTINGS = {
   sources: ["camera"], width: 640, height: 480, framerate: 2, quality: 75, max_bytes: 100_000,
 };
 
-/** A camera whose pictures have `bytes(width, height, quality)` bytes, and a server behind a link. */
-function call(clock, { bytes, msPerByte = 0, settings = SETTINGS }) {
+/** @typedef {import("../../voicews/static/voicews/frame-codec.js").ImageFrame} ImageFrame */
+
+/**
+ * A camera whose pictures have `bytes(width, height, quality)` bytes, and a server behind a link.
+ * @param {FakeClock} clock
+ * @param {{ bytes: (width: number, height: number, quality: number) => number, msPerByte?: number }} link
+ */
+function call(clock, { bytes, msPerByte = 0 }) {
   const receiver = new ImageReceiver();
-  const state = { pictures: [], captures: [], frames: [] };
+  const state = {
+    /** @type {{ blob: Blob, width: number, request: number | bigint }[]} */
+    pictures: [],
+    /** @type {{ width: number, quality: number }[]} */
+    captures: [],
+    /** @type {ImageFrame[]} */
+    frames: [],
+  };
   const sender = new ImageSender({
     name: "camera",
-    settings,
+    settings: SETTINGS,
     now: () => clock.now,
     capture: async (width, height, quality) => {
-      state.captures.push({ width, height, quality, at: clock.now });
+      state.captures.push({ width, quality });
       return { image: new Uint8Array(bytes(width, height, quality)), width, height };
     },
     send: (frame) => {
       state.frames.push(frame);
       setTimeout(() => {
         const { received, picture } = receiver.add(frame);
-        if (picture) state.pictures.push({ ...picture, request: frame.request, at: clock.now });
-        if (received) sender.acknowledge(frame.id, received);
+        if (picture) state.pictures.push({ ...picture, request: frame.request });
+        if (received) sender.acknowledge(Number(frame.id), received);
       }, 5 + frame.image.length * msPerByte);
       return true;
     },
@@ -49,12 +62,14 @@ test("pictures leave at the rate that the server asks for", async (t) => {
 test("on a thin link they become worse, then smaller", async (t) => {
   const clock = new FakeClock().install();
   t.after(() => clock.uninstall());
-  const bytes = (width, height, quality) => Math.round((width * height * quality) / 800);
-  const { sender, state } = call(clock, { bytes, msPerByte: 1 / 5 });
+  const { sender, state } = call(clock, {
+    bytes: (width, height, quality) => Math.round((width * height * quality) / 800),
+    msPerByte: 1 / 5,
+  });
   sender.start();
   await clock.advance(30_000);
   const last = state.captures.at(-1);
-  assert.equal(last.quality, 20);
+  assert.equal(last?.quality, 20);
   assert.ok(last.width < 640);
   const pieces = state.frames.map(({ image }) => image.length);
   assert.ok(Math.max(...pieces) <= 2048);
@@ -82,13 +97,13 @@ test("a picture that is too large is not sent, and the next one is worse", async
 test("pieces that fit nowhere are no picture", () => {
   const receiver = new ImageReceiver();
   const piece = {
-    type: "image", id: 1, name: "", width: 4, height: 2, format: "JPEG", total: 5, request: 0,
+    type: /** @type {const} */ ("image"), id: 1, name: "", width: 4, height: 2, format: "JPEG", total: 5, request: 0,
   };
   assert.equal(receiver.add({ ...piece, image: new Uint8Array(2), offset: 3 }).received, 0);
   assert.equal(receiver.add({ ...piece, image: new Uint8Array(3), offset: 0 }).received, 3);
   assert.equal(receiver.add({ ...piece, image: new Uint8Array(9), offset: 3 }).received, 0);
   assert.equal(receiver.add({ ...piece, image: new Uint8Array(0), offset: 0 }).received, 0);
   const { picture } = receiver.add({ ...piece, image: new Uint8Array(5), offset: 0, total: 0 });
-  assert.equal(picture.blob.size, 5);
-  assert.equal(picture.blob.type, "image/jpeg");
+  assert.equal(picture?.blob.size, 5);
+  assert.equal(picture?.blob.type, "image/jpeg");
 });

@@ -2,6 +2,7 @@
  * The devices of a client: what is chosen and wanted, from call to call, and the audio of the one that is open.
  */
 
+import { CallVideo } from "./call-video.js";
 import { DeviceLists } from "./device-lists.js";
 import { DeviceError, deviceStatus } from "./device-error.js";
 import { ErrorCode, toVoiceError, VoiceError } from "./errors.js";
@@ -24,7 +25,12 @@ export const BOT = Object.freeze({ id: "bot", name: "bot", local: false });
 
 /** @typedef {{ mic: DeviceStatus, cam: DeviceStatus }} MediaState */
 /** @typedef {MediaDeviceInfo | Record<string, never>} SelectedDevice empty when there is none */
-/** @typedef {{ local: { audio?: MediaStreamTrack }, bot?: { audio?: MediaStreamTrack } }} Tracks */
+/**
+ * @typedef {{
+ *   local: { audio?: MediaStreamTrack, video?: MediaStreamTrack, screenVideo?: MediaStreamTrack },
+ *   bot?: { audio?: MediaStreamTrack },
+ * }} Tracks
+ */
 
 /**
  * @typedef {object} MediaOptions
@@ -54,6 +60,16 @@ export class CallMedia {
   emit = () => {};
   /** Settles when the newest microphone was told of by `onMicUpdated`. */
   told = Promise.resolve();
+  /** The pictures of the call. */
+  video = new CallVideo({
+    onPicture: (picture) => this.emit("onPicture", picture),
+    onTrackStarted: (kind, track) => {
+      this.emit(kind === "camera" ? "onTrackStarted" : "onScreenTrackStarted", track, LOCAL);
+    },
+    onTrackStopped: (kind, track) => {
+      this.emit(kind === "camera" ? "onTrackStopped" : "onScreenTrackStopped", track, LOCAL);
+    },
+  });
   /** @type {CallAudio | null} */
   #audio = null;
   /** @type {MediaOptions | null} of the audio that is open */
@@ -157,6 +173,7 @@ export class CallMedia {
     const audio = this.#audio;
     this.#audio = this.#options = null;
     this.#devices.stop();
+    this.video.close();
     audio?.close();
     this.#onStream();
   }
@@ -181,21 +198,44 @@ export class CallMedia {
   }
 
   get isCamEnabled() {
-    return false;
-  }
-
-  /** @param {boolean} enabled */
-  enableCam(enabled) {
-    if (enabled) this.emit("onUnsupportedFeature", unsupported("enableCam"));
+    return this.video.track("camera") !== null;
   }
 
   get isSharingScreen() {
-    return false;
+    return this.video.track("screen") !== null;
   }
 
-  /** @param {boolean} enabled */
-  enableScreenShare(enabled) {
-    if (enabled) this.emit("onUnsupportedFeature", unsupported("enableScreenShare"));
+  /**
+   * @param {boolean} enabled
+   * @throws {VoiceError} when the camera can't be opened
+   */
+  async enableCam(enabled) {
+    if (enabled) this.#setState("cam", { state: "initializing" });
+    try {
+      await this.video.enable("camera", enabled, this.#camId);
+    } catch (error) {
+      await this.#failed(error);
+      throw error;
+    }
+    this.#setState("cam", enabled ? { state: "granted" } : { state: "uninitialized" });
+    if (enabled) void this.#devices.refresh().then(() => this.#tellSelected("onCamUpdated", this.selectedCam));
+  }
+
+  /**
+   * @param {boolean} enabled
+   * @throws {VoiceError} when the user shares nothing
+   */
+  async enableScreenShare(enabled) {
+    if (enabled && !globalThis.navigator?.mediaDevices?.getDisplayMedia) {
+      this.emit("onUnsupportedFeature", unsupported("enableScreenShare"));
+      return;
+    }
+    try {
+      await this.video.enable("screen", enabled);
+    } catch (error) {
+      this.emit("onScreenShareError", error instanceof Error ? error.message : String(error));
+      throw error;
+    }
   }
 
   /** @param {DeviceKind} kind */
@@ -229,10 +269,14 @@ export class CallMedia {
     this.#tellSelected("onSpeakerUpdated", this.selectedSpeaker);
   }
 
-  /** @param {string} deviceId the browser's default when empty; kept for later calls */
-  updateCam(deviceId) {
+  /**
+   * @param {string} deviceId the browser's default when empty; kept for later calls
+   * @throws {VoiceError} when that camera can't be opened
+   */
+  async updateCam(deviceId) {
     this.#camId = deviceId;
-    this.#tellSelected("onCamUpdated", this.selectedCam);
+    if (this.video.track("camera")) await this.enableCam(true);
+    else this.#tellSelected("onCamUpdated", this.selectedCam);
   }
 
   /** @returns {SelectedDevice} */
@@ -258,7 +302,15 @@ export class CallMedia {
 
   /** @returns {Tracks} what is sent */
   tracks() {
-    return { local: this.#track ? { audio: this.#track } : {} };
+    const camera = this.video.track("camera");
+    const screen = this.video.track("screen");
+    return {
+      local: {
+        ...(this.#track ? { audio: this.#track } : {}),
+        ...(camera ? { video: camera } : {}),
+        ...(screen ? { screenVideo: screen } : {}),
+      },
+    };
   }
 
   /**
@@ -346,7 +398,9 @@ export class CallMedia {
     if (!(error instanceof VoiceError)) return;
     const deviceError = DeviceError.of(error);
     if (!deviceError) return;
-    if (deviceError.devices.includes("mic")) this.#setState("mic", deviceStatus(deviceError));
+    for (const device of /** @type {const} */ (["mic", "cam"])) {
+      if (deviceError.devices.includes(device)) this.#setState(device, deviceStatus(deviceError));
+    }
     this.emit("onDeviceError", deviceError);
   }
 
@@ -363,6 +417,6 @@ export class CallMedia {
 
 /** @param {string} feature */
 function unsupported(feature) {
-  const error = new VoiceError(ErrorCode.UNSUPPORTED, `${feature}: this transport carries no pictures yet.`);
+  const error = new VoiceError(ErrorCode.UNSUPPORTED, `${feature}: this browser does not do that.`);
   return Object.assign(error, { feature });
 }

@@ -17,9 +17,13 @@ import { VOICEWS_LABEL } from "./messages.js";
 const DEFAULTS = { width: 640, height: 480, framerate: 1, quality: 75, max_bytes: 1024 * 1024 };
 
 /**
- * @typedef {object} CallVideoOptions
+ * The socket of the call.
+ * @typedef {object} VideoOutlet
  * @property {(frame: ImageFrame) => boolean} sendFrame false while there is no socket for it
  * @property {(message: Message) => void} sendMessage
+ */
+/**
+ * @typedef {object} CallVideoOptions
  * @property {(picture: Picture) => void} onPicture
  * @property {(kind: VideoKind, track: MediaStreamTrack) => void} onTrackStarted
  * @property {(kind: VideoKind, track: MediaStreamTrack) => void} onTrackStopped
@@ -32,6 +36,8 @@ export class CallVideo {
   #sources = new Map();
   /** @type {Map<VideoKind, ImageSender>} */
   #senders = new Map();
+  /** @type {VideoOutlet | null} while the bot is there */
+  #outlet = null;
   /** @type {ImageSettings | null} what the bot wants; null: no pictures */
   #wanted = null;
   #cameraId = "";
@@ -52,13 +58,21 @@ export class CallVideo {
   /**
    * The bot has answered, and says which pictures it wants.
    * @param {Partial<ImageSettings> | null | undefined} wanted
+   * @param {VideoOutlet} outlet
    */
-  ready(wanted) {
+  ready(wanted, outlet) {
+    this.pause();
+    this.#outlet = outlet;
     this.#wanted = wanted ? { sources: ["camera", "screen"], ...DEFAULTS, ...wanted } : null;
+    for (const kind of this.#sources.keys()) this.#send(kind);
+  }
+
+  /** The socket is gone: nothing is sent until the bot answers on another one. */
+  pause() {
+    this.#outlet = null;
     this.#receiver.reset();
     for (const sender of this.#senders.values()) sender.stop();
     this.#senders.clear();
-    for (const kind of this.#sources.keys()) this.#send(kind);
   }
 
   /**
@@ -66,15 +80,12 @@ export class CallVideo {
    * @param {VideoKind} kind
    * @param {boolean} enabled
    * @param {string} [deviceId]
-   * @throws {DOMException} why it can't be opened
+   * @throws {import("./errors.js").VoiceError} why it can't be opened
    */
   async enable(kind, enabled, deviceId = kind === "camera" ? this.#cameraId : "") {
     if (kind === "camera") this.#cameraId = deviceId;
-    if (!enabled) {
-      this.#stop(kind);
-      return;
-    }
     this.#stop(kind);
+    if (!enabled) return;
     const source = new VideoSource(kind, () => this.#stop(kind));
     const { width, height, framerate } = this.#wanted ?? DEFAULTS;
     await source.open({ deviceId, width, height, framerate });
@@ -87,7 +98,7 @@ export class CallVideo {
   receive(frame) {
     const { received, picture } = this.#receiver.add(frame);
     if (received === 0) return;
-    this.#options.sendMessage({
+    this.#outlet?.sendMessage({
       label: VOICEWS_LABEL,
       type: "image-received",
       data: { id: Number(frame.id), name: frame.name, bytes: received },
@@ -124,7 +135,7 @@ export class CallVideo {
       sender.request(id);
       return;
     }
-    this.#options.sendMessage({
+    this.#outlet?.sendMessage({
       label: VOICEWS_LABEL,
       type: "image-refused",
       data: { id, reason: `the ${kind === "screen" ? "screen is not shared" : "camera is off"}` },
@@ -135,12 +146,13 @@ export class CallVideo {
   #send(kind) {
     const source = this.#sources.get(kind);
     const settings = this.#wanted;
-    if (!source || !settings?.sources.includes(kind)) return;
+    const outlet = this.#outlet;
+    if (!source || !outlet || !settings?.sources.includes(kind)) return;
     const sender = new ImageSender({
       name: kind,
       settings,
       capture: (width, height, quality) => source.capture(width, height, quality),
-      send: this.#options.sendFrame,
+      send: (frame) => outlet.sendFrame(frame),
     });
     this.#senders.set(kind, sender);
     sender.start();

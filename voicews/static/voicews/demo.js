@@ -3,6 +3,7 @@
  */
 
 import { Timeline } from "./demo-timeline.js";
+import { showVideo } from "./demo-video.js";
 import { followCall } from "./follow-call.js";
 import { explain, State, VoiceClient } from "./index.js";
 import { levelMeter } from "./level-meter.js";
@@ -63,6 +64,13 @@ const timeline = new Timeline(byId("timeline", HTMLElement));
 const client = new VoiceClient();
 const localMeter = levelMeter(byId("local-level", HTMLElement));
 const remoteMeter = levelMeter(byId("remote-level", HTMLElement));
+
+showVideo(client, {
+  buttons: byId("video-buttons", HTMLElement),
+  camera: byId("camera", HTMLButtonElement),
+  screen: byId("screen", HTMLButtonElement),
+  picture: byId("picture", HTMLCanvasElement),
+}, showError);
 
 let startedAt = 0;
 

@@ -71,18 +71,25 @@ export class DeviceControls {
     return this.media.isCamEnabled;
   }
 
-  /** @param {boolean} enabled */
-  enableCam(enabled) {
-    this.media.enableCam(enabled);
+  /**
+   * Pictures of the camera go to a bot that wants them, as often and as large as it asks for.
+   * @param {boolean} enabled
+   * @throws {VoiceError} when the camera can't be opened
+   */
+  async enableCam(enabled) {
+    await this.media.enableCam(enabled);
   }
 
   get isSharingScreen() {
     return this.media.isSharingScreen;
   }
 
-  /** @param {boolean} enabled */
-  enableScreenShare(enabled) {
-    this.media.enableScreenShare(enabled);
+  /**
+   * @param {boolean} enabled call it from a user's gesture
+   * @throws {VoiceError} when the user shares nothing
+   */
+  async enableScreenShare(enabled) {
+    await this.media.enableScreenShare(enabled);
   }
 
   async getAllMics() {
@@ -121,8 +128,8 @@ export class DeviceControls {
   }
 
   /** @param {string} deviceId the browser's default when empty; kept for later calls */
-  updateCam(deviceId) {
-    this.media.updateCam(deviceId);
+  async updateCam(deviceId) {
+    await this.media.updateCam(deviceId);
   }
 
   /**

@@ -11,8 +11,12 @@ import { ErrorCode, VoiceError } from "./errors.js";
  *   | { state: "error", reason: DeviceErrorReason }} DeviceStatus
  */
 
-/** @type {Record<string, ["mic" | "speaker", DeviceErrorType]>} */
+/** @type {Record<string, ["mic" | "cam" | "speaker", DeviceErrorType]>} */
 const TYPES = {
+  [ErrorCode.CAMERA_BUSY]: ["cam", "in-use"],
+  [ErrorCode.CAMERA_DENIED]: ["cam", "permissions"],
+  [ErrorCode.CAMERA_FAILED]: ["cam", "unknown"],
+  [ErrorCode.CAMERA_MISSING]: ["cam", "not-found"],
   [ErrorCode.INSECURE_CONTEXT]: ["mic", "undefined-mediadevices"],
   [ErrorCode.MICROPHONE_BUSY]: ["mic", "in-use"],
   [ErrorCode.MICROPHONE_DENIED]: ["mic", "permissions"],

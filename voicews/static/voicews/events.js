@@ -5,6 +5,8 @@
 /** @import { MediaState, Participant } from "./call-media.js" */
 /** @import { DeviceError } from "./device-error.js" */
 /** @import { VoiceError } from "./errors.js" */
+/** @import { Picture } from "./image-receiver.js" */
+/** @import { ImageSettings } from "./image-sender.js" */
 /** @import { PlaybackReport } from "./jitter-buffer.js" */
 /** @import { Message } from "./messages.js" */
 /** @import { StateName } from "./states.js" */
@@ -68,7 +70,8 @@
  */
 
 /**
- * @typedef {object} MediaEvents sound and devices
+ * @typedef {object} MediaEvents sound, pictures and devices
+ * @property {(picture: Picture) => void} onPicture the bot shows a picture; `PictureCanvas` draws it
  * @property {(level: number) => void} onLocalAudioLevel RMS, 0 to 1, 50 times a second
  * @property {(level: number, participant: Participant) => void} onRemoteAudioLevel RMS, 0 to 1, 20 times
  *   a second
@@ -98,8 +101,8 @@
  * @property {string} [version] of RTVI
  * @property {Record<string, unknown>} [about]
  * @property {Record<string, boolean>} [capabilities]
- * @property {{ session: string, resume_token: string, reconnect_grace_secs?: number }} [voicews] of
- *   voicews servers only
+ * @property {{ session: string, resume_token: string, reconnect_grace_secs?: number,
+ *   video_in?: Partial<ImageSettings> }} [voicews] of voicews servers only
  */
 
 /**

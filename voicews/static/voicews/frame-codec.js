@@ -56,14 +56,33 @@ import { ErrorCode, VoiceError } from "./errors.js";
  * @property {number | bigint | null} [pts] media time of the first sample, nanoseconds
  * @property {string} [destination]
  */
-/** @typedef {AudioFrame | EncodedAudioFrame | TextFrame | TranscriptionFrame | MessageFrame | InterruptionFrame} Frame */
+/**
+ * A picture, or a piece of one.
+ * @typedef {object} ImageFrame
+ * @property {"image"} type
+ * @property {number | bigint} id counts the pictures of one sender
+ * @property {string} name the source, or the destination
+ * @property {Uint8Array} image the bytes of the piece
+ * @property {number} width pixels
+ * @property {number} height pixels
+ * @property {string} format JPEG, PNG or WEBP
+ * @property {number} offset where the piece begins
+ * @property {number} total bytes of the picture; 0 when the piece is all of it
+ * @property {number | bigint} request that it answers, or 0
+ * @property {number | bigint | null} [pts] nanoseconds
+ */
+/**
+ * @typedef {AudioFrame | EncodedAudioFrame | TextFrame | TranscriptionFrame | MessageFrame
+ *   | InterruptionFrame | ImageFrame} Frame
+ */
 
-/** Field numbers of the oneof in `Frame`. Images (6) and newer kinds are skipped like unknown fields. */
+/** Field numbers of the oneof in `Frame`. Newer kinds are skipped like unknown fields. */
 const TEXT = 1;
 const AUDIO = 2;
 const TRANSCRIPTION = 3;
 const MESSAGE = 4;
 const INTERRUPTION = 5;
+const IMAGE = 6;
 const DESTINATION_AUDIO = 7;
 const DESTINATION_INTERRUPTION = 8;
 const ENCODED_AUDIO = 9;
@@ -246,6 +265,35 @@ function readEncodedAudio(bytes) {
 }
 
 /**
+ * @param {Uint8Array} bytes
+ * @returns {ImageFrame}
+ */
+function readImage(bytes) {
+  /** @type {ImageFrame} */
+  const frame = {
+    type: "image", id: 0, name: "", image: new Uint8Array(), width: 0, height: 0, format: "",
+    offset: 0, total: 0, request: 0, pts: null,
+  };
+  const types = {
+    1: VARINT, 2: LENGTH_DELIMITED, 3: LENGTH_DELIMITED, 4: VARINT, 5: VARINT, 6: LENGTH_DELIMITED,
+    7: VARINT, 8: VARINT, 9: VARINT, 10: VARINT,
+  };
+  readFields(bytes, types, (field, reader) => {
+    if (field === 1) frame.id = reader.varint();
+    else if (field === 2) frame.name = reader.string();
+    else if (field === 3) frame.image = reader.bytes();
+    else if (field === 4) frame.width = reader.uint32("width");
+    else if (field === 5) frame.height = reader.uint32("height");
+    else if (field === 6) frame.format = reader.string();
+    else if (field === 7) frame.pts = reader.varint();
+    else if (field === 8) frame.offset = reader.uint32("offset");
+    else if (field === 9) frame.total = reader.uint32("total");
+    else frame.request = reader.varint();
+  });
+  return frame;
+}
+
+/**
  * Reads the id (1), the name (2) and up to three strings (3, 4, 5).
  * @param {Uint8Array} bytes
  * @returns {{ id: number | bigint, name: string, strings: [string, string, string] }}
@@ -272,6 +320,7 @@ function readNamed(bytes) {
 function readKind(kind, bytes) {
   if (kind === AUDIO || kind === DESTINATION_AUDIO) return readAudio(bytes);
   if (kind === ENCODED_AUDIO) return readEncodedAudio(bytes);
+  if (kind === IMAGE) return readImage(bytes);
   if (kind === MESSAGE) {
     let data = "";
     readFields(bytes, { 1: LENGTH_DELIMITED }, (_field, reader) => {
@@ -402,6 +451,11 @@ function writeKind(frame) {
       for (const packet of frame.packets) writer.nested(2, packet);
       writer.uint(3, frame.sampleRate).uint(4, frame.numChannels).optionalUint(5, frame.pts);
       return [ENCODED_AUDIO, writer.string(6, frame.destination)];
+    case "image":
+      writer.uint(1, frame.id).string(2, frame.name).bytes(3, frame.image);
+      writer.uint(4, frame.width).uint(5, frame.height).string(6, frame.format);
+      writer.optionalUint(7, frame.pts).uint(8, frame.offset).uint(9, frame.total);
+      return [IMAGE, writer.uint(10, frame.request)];
     case "message":
       return [MESSAGE, writer.string(1, frame.data)];
     case "text":

@@ -6,7 +6,7 @@ import { ErrorCode, VoiceError } from "./errors.js";
 import { decodeFrame, encodeFrame } from "./frame-codec.js";
 import { parseMessage } from "./messages.js";
 
-/** @import { Frame } from "./frame-codec.js" */
+/** @import { Frame, ImageFrame } from "./frame-codec.js" */
 /** @import { Message } from "./messages.js" */
 
 /**
@@ -30,7 +30,7 @@ import { parseMessage } from "./messages.js";
 /** @typedef {{ type: "transcription", text: string, userId: string, timestamp: string }} IncomingTranscription */
 /**
  * @typedef {IncomingAudio | IncomingMessage | IncomingRaw | IncomingInterruption | IncomingText
- *   | IncomingTranscription} Incoming
+ *   | IncomingTranscription | ImageFrame} Incoming
  */
 
 /**

@@ -2,9 +2,37 @@
  * A camera or a screen: its stream, and single pictures of it.
  */
 
+import { ErrorCode, VoiceError } from "./errors.js";
+import { insecureContext } from "./microphone-access.js";
+
 /** @typedef {import("./image-sender.js").CapturedImage} CapturedImage */
 
 /** @typedef {"camera" | "screen"} VideoKind */
+
+/** @type {Record<string, [string, string]>} by the browser's name */
+const CAMERA_FAILURES = {
+  NotAllowedError: [ErrorCode.CAMERA_DENIED, "The camera may not be used. Please allow it for this page."],
+  SecurityError: [ErrorCode.CAMERA_DENIED, "This site does not let its pages use the camera."],
+  NotFoundError: [ErrorCode.CAMERA_MISSING, "There is no camera."],
+  OverconstrainedError: [ErrorCode.CAMERA_MISSING, "The chosen camera is not connected."],
+  NotReadableError: [ErrorCode.CAMERA_BUSY, "The camera is used by another program."],
+};
+
+/** @param {unknown} error as the browser gives it */
+function cameraError(error) {
+  const name = error instanceof Error || error instanceof DOMException ? error.name : "";
+  const [code, message] = CAMERA_FAILURES[name] ?? [
+    ErrorCode.CAMERA_FAILED, "The camera can't be opened.",
+  ];
+  return new VoiceError(code, message, { reason: String(error), cause: error });
+}
+
+/** @param {unknown} error as the browser gives it */
+function screenError(error) {
+  return new VoiceError(ErrorCode.SCREEN_FAILED, "The screen is not shared.", {
+    reason: String(error), cause: error,
+  });
+}
 
 export class VideoSource {
   /** @type {MediaStream | null} */
@@ -32,17 +60,22 @@ export class VideoSource {
 
   /**
    * @param {{ deviceId?: string, width: number, height: number, framerate: number }} options
-   * @throws {DOMException} as `getUserMedia` and `getDisplayMedia` do
+   * @throws {VoiceError} why there is none
    */
   async open({ deviceId = "", width, height, framerate }) {
     this.close();
     const size = { width: { ideal: width }, height: { ideal: height } };
     const rate = { frameRate: { ideal: Math.max(framerate, 5) } };
-    const devices = navigator.mediaDevices;
     const device = deviceId ? { deviceId: { exact: deviceId } } : {};
-    this.stream = this.#kind === "camera"
-      ? await devices.getUserMedia({ video: { ...size, ...rate, ...device } })
-      : await devices.getDisplayMedia({ video: rate, audio: false });
+    const devices = globalThis.navigator?.mediaDevices;
+    if (!devices) throw insecureContext();
+    try {
+      this.stream = this.#kind === "camera"
+        ? await devices.getUserMedia({ video: { ...size, ...rate, ...device } })
+        : await devices.getDisplayMedia({ video: rate, audio: false });
+    } catch (error) {
+      throw this.#kind === "camera" ? cameraError(error) : screenError(error);
+    }
     this.track?.addEventListener("ended", this.#ended);
     this.#video.srcObject = this.stream;
     await this.#video.play();

@@ -288,7 +288,8 @@ export class VoiceClient extends DeviceControls {
   /** @param {ReturnType<typeof completeOptions>} options */
   async #openMedia(options) {
     await this.media.open(options);
-    if (this.#enableCam) this.enableCam(true);
+    // A call without a camera goes on: `onDeviceError` tells what is wrong with it.
+    if (this.#enableCam) await this.enableCam(true).catch(() => {});
   }
 
   /**

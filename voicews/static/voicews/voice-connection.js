@@ -16,6 +16,7 @@ import { Socket } from "./socket.js";
 /** @import { CallMedia } from "./call-media.js" */
 /** @import { ConnectionParams } from "./connect-endpoint.js" */
 /** @import { BotReady } from "./events.js" */
+/** @import { ImageFrame } from "./frame-codec.js" */
 /** @import { PlaybackReport } from "./jitter-buffer.js" */
 /** @import { Message } from "./messages.js" */
 /** @import { FrameSerializer, Incoming, IncomingAudio } from "./protobuf-frame-serializer.js" */
@@ -272,6 +273,7 @@ export class VoiceConnection {
     clearTimeout(this.#nextTimer);
     this.#nextTimer = undefined;
     this.#liveness.stop();
+    this.#media.video.pause();
     this.#ready = false;
   }
 
@@ -318,6 +320,9 @@ export class VoiceConnection {
       case "audio":
         this.#play(incoming);
         break;
+      case "image":
+        this.#media.video.receive(incoming);
+        break;
       case "interruption":
         this.#media.audio?.flush(incoming.destination);
         if (!incoming.destination) this.#handlers?.onInterruption();
@@ -334,6 +339,7 @@ export class VoiceConnection {
   #onMessage(message) {
     const { label, type, id, data } = message;
     if (label === VOICEWS_LABEL && type === "pong") this.#liveness.pong(String(id));
+    else if (label === VOICEWS_LABEL && this.#media.video.handleMessage(message)) return;
     else if (label === "rtvi-ai" && type === "bot-ready") this.#onBotReady(data ?? {});
     else this.#handlers?.onMessage(message);
   }
@@ -353,6 +359,10 @@ export class VoiceConnection {
     this.#policy.ready(performance.now(), graceSecs === undefined ? null : graceSecs * 1000);
     if (this.#extended) this.#liveness.start();
     this.#micQueue.drain(this.#outlet());
+    this.#media.video.ready(voicews?.video_in, {
+      sendFrame: (frame) => this.#sendImage(frame),
+      sendMessage: (message) => this.#socket?.sendMessage(message),
+    });
     this.#handlers?.onReady(data, isBack);
   }
 
@@ -399,6 +409,16 @@ export class VoiceConnection {
       },
       send: (pcm) => socket.sendAudio(/** @type {Uint8Array<ArrayBuffer>} */ (pcm), recorderSampleRate),
     };
+  }
+
+  /**
+   * @param {ImageFrame} frame
+   * @returns {boolean} false while there is no socket for it
+   */
+  #sendImage(frame) {
+    if (!this.#ready || !this.#socket?.isOpen) return false;
+    this.#socket.sendRaw(frame);
+    return true;
   }
 
   /** @param {PlaybackReport} report */

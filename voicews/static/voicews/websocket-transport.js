@@ -105,6 +105,21 @@ export class WebSocketTransport extends DeviceControls {
     return this._told(super.updateSpeaker(speakerId));
   }
 
+  /** @param {string} camId */
+  updateCam(camId) {
+    return this._told(super.updateCam(camId));
+  }
+
+  /** @param {boolean} enable pictures of the camera go to a bot that wants them */
+  enableCam(enable) {
+    return this._told(super.enableCam(enable));
+  }
+
+  /** @param {boolean} enable call it from a user's gesture */
+  enableScreenShare(enable) {
+    return this._told(super.enableScreenShare(enable));
+  }
+
   /** @param {boolean} enable */
   enableMic(enable) {
     return this._told(super.enableMic(enable));

@@ -11,6 +11,8 @@ from voicews.audio.pcm import BYTES_PER_SAMPLE, INT16
 from voicews.audio.resampling import Resampler
 from voicews.exceptions import AudioFormatError, ConfigurationError
 
+__all__ = ["DECODED_RATE", "OPUS_RATES", "OpusDecoder", "OpusEncoder", "check_opus"]
+
 #: The rates (Hz) that Opus takes; all else is converted to the last one.
 OPUS_RATES: Final = (8000, 12000, 16000, 24000, 48000)
 #: What its decoder gives.

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 
+from tests.audio.signals import pcm, speech
 from tests.conftest import Serve
 from tests.documentation import python_blocks
 from tests.server_processes import ROOT, free_port, server_environment
+from voicews.audio.wav import wrap_wav
+from voicews.bots import Bot
 from voicews.bridge import Bridge
+from voicews.frames import AudioRawFrame
+from voicews.testing import BotCall, virtual_time
 
 pytestmark = pytest.mark.program
 
@@ -93,15 +98,75 @@ def test_a_worker_asks_another_host(
     assert "all about owls" in asker.stdout
 
 
+def namespace(name: str, **names: Any) -> dict[str, Any]:
+    """What an example defines."""
+    exec(example(name), names)
+    return names
+
+
+def test_every_example_with_a_name_is_run() -> None:
+    """Those of `mysite` by test_readme.py, the others by a test here."""
+    names = {block.file_name for block in python_blocks() if block.file_name}
+    here = set(re.findall(r'(?:example|namespace)\(\s*"([^"]+)"', Path(__file__).read_text()))
+    by_test_readme = {f"mysite/{name}.py" for name in ("bots", "settings", "asgi", "urls")}
+    assert names - {"project/settings.py"} == here | by_test_readme
+
+
 def test_a_test_of_a_bot() -> None:
-    names: dict[str, Any] = {}
-    exec(example("test_menu.py"), names)
-    names["test_the_menu"]()
+    namespace("test_menu.py")["test_the_menu"]()
+
+
+@virtual_time
+async def test_the_first_bot() -> None:
+    names = namespace("project/bots.py", Bot=Bot, AudioRawFrame=AudioRawFrame)
+    async with BotCall(names["Counter"]()) as call:
+        await call.speak(pcm(speech(2.0, 16000)))
+        await call.stay_silent(1.5)
+        assert re.fullmatch(r"2\.\d seconds so far", call.texts[0])
+        await call.wait_quiet()
+        assert call.heard_secs > 2
+
+
+@virtual_time
+async def test_the_agent() -> None:
+    class Owl(namespace("mysite/agents.py")["Receptionist"]):  # type: ignore[misc]
+        async def transcribe(self, audio: bytes, sample_rate: int) -> str:
+            assert sample_rate == 16000
+            return "Who?"
+
+        async def think(self, history: list[dict[str, str]]) -> str:
+            return f"You said: {history[-1]['content']}"
+
+        async def synthesize(self, text: str) -> bytes:
+            return bytes(24000)
+
+    async with BotCall(Owl()) as call:
+        await call.wait_speaking()
+        await call.wait_quiet()
+        await call.speak(pcm(speech(1.0, 16000)))
+        await call.stay_silent(1.5)
+        assert call.texts == ["Hello, how can I help?", "You said: Who?"]
+        state = await call.bot.saved_state()
+    async with BotCall(Owl(), state=state) as call:
+        assert len(call.bot.history) == 3
+
+
+def test_bots_with_other_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("office.wav", "hold.wav"):
+        (tmp_path / name).write_bytes(wrap_wav(bytes(16000), 8000))
+    monkeypatch.chdir(tmp_path)
+    for names in (
+        namespace("sound_bots.py"),
+        namespace("turn_bots.py"),
+        namespace("thin_bots.py"),
+    ):
+        bots = [one for one in names.values() if isinstance(one, type) and issubclass(one, Bot)]
+        for bot in bots:
+            assert bot().transport_params() is not None
 
 
 def test_the_bridge(tmp_path: Path) -> None:
-    names: dict[str, Any] = {}
-    exec(example("bridge_bots.py"), names)
+    names = namespace("bridge_bots.py")
     assert issubclass(names["Support"], Bridge)
     assert names["Support"].uri.startswith("ws://")
 

@@ -16,7 +16,7 @@ def hear_echo(ws_url: str, token: str, pcm: bytes) -> bytes:
 
     Raises TimeoutError if nothing comes back.
     """
-    ready = {"label": "rtvi-ai", "type": "client-ready", "id": "1", "data": {"version": "1.0.0"}}
+    ready = {"label": "rtvi-ai", "type": "client-ready", "id": "1", "data": {"version": "2.2.0"}}
     with connect(f"{ws_url}?token={token}", open_timeout=TIMEOUT_SECS) as socket:
         message = Frame()
         message.message.data = json.dumps(ready)

@@ -45,7 +45,7 @@ class Caller:
             thread.start()
         ready = {"label": "rtvi-ai", "type": "client-ready", "id": "1"}
         message = Frame()
-        message.message.data = json.dumps({**ready, "data": {"version": "1.0.0"}})
+        message.message.data = json.dumps({**ready, "data": {"version": "2.2.0"}})
         self._socket.send(message.SerializeToString())
         assert self._ready.wait(TIMEOUT_SECS), "the bot was never ready"
 

@@ -325,6 +325,17 @@ class MarkFrame(DataFrame):
 
 
 @dataclass(slots=True)
+class CueFrame(DataFrame):
+    """Ends a part of an utterance, the last `duration_ms` of audio that were pushed before it.
+
+    The output transport answers it like a `MarkFrame`, without telling the peer.
+    """
+
+    name: str
+    duration_ms: float
+
+
+@dataclass(slots=True)
 class MarkPlayedFrame(SystemFrame):
     """The peer says that it has played everything up to the mark `name`."""
 
@@ -580,13 +591,33 @@ class OutputTranscriptionFrame(DataFrame):
 class BotOutputFrame(SystemFrame):
     """What the bot says, as text; `spoken` if it is also heard.
 
-    `playback` names the utterance (see `MarkFrame`) that these are the words of, if it is known.
+    `playback` names the utterance (see `MarkFrame`) that these are the words of, if it is known,
+    `segment` is the number of this text in it.
     """
 
     text: str
     spoken: bool = True
     aggregated_by: str = "sentence"
     playback: str = ""
+    segment: int = 0
+
+
+@dataclass(slots=True)
+class BotOutputProgressFrame(SystemFrame):
+    """Travels upstream: so many characters of a text, a `segment` of `playback`, were heard."""
+
+    playback: str
+    segment: int
+    text: str
+    heard: int
+    aggregated_by: str = "sentence"
+
+
+@dataclass(slots=True)
+class ClientReadyFrame(SystemFrame):
+    """The client speaks RTVI, in this version, and has been told that the bot is ready."""
+
+    version: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -614,12 +645,13 @@ class OutputTransportMessageUrgentFrame(SystemFrame):
 class ClientMessageFrame(InputFrame):
     """An RTVI `client-message`: `type` and `data` are the application's own.
 
-    A message with an `id` expects one answer.
+    A message with an `id` expects one answer; one that is `one_way` only if it is refused.
     """
 
     type: str
     data: Any = None
     id: str = ""
+    one_way: bool = False
 
 
 @dataclass(slots=True)

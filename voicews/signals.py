@@ -27,6 +27,8 @@ A session's are sent with `sender=VoiceSession`, in the server process where it 
 * `session_lost` (`session_id` in the place of `session`): the process that ran it is dead
 * `session_ended` (`close_code`, `reason`): it is over; sent once, by the process that ended it
 * `session_message` (`data`, `operator_id`): an operator has sent the client a message
+* `session_transcribed` (`role`, `text`, `heard_ms`, `interrupted`): a line of the transcript; of
+  what the bot says when it is known how much of it was heard, else `heard_ms` is None
 * `session_listened` (`operator_id`): an operator has begun to listen in; sent by the process that
   the operator is connected with, which knows no more of the row than `pk`
 
@@ -87,6 +89,7 @@ session_lost = Signal()
 session_ended = Signal()
 session_message = Signal()
 session_listened = Signal()
+session_transcribed = Signal()
 process_suspended = Signal()
 process_resumed = Signal()
 process_draining = Signal()

@@ -188,7 +188,7 @@ class Client:
         message_id = f"ready-{next(self._ids)}"
         about = {"library": "voicews-tests", "library_version": "1"}
         await self.send(
-            rtvi_message("client-ready", {"version": "1.0.0", "about": about}, message_id)
+            rtvi_message("client-ready", {"version": "2.2.0", "about": about}, message_id)
         )
         answer = await self.wait_message("bot-ready", message_id)
         found: dict[str, Any] = answer["data"]

@@ -134,7 +134,7 @@ async def test_a_stray_socket_leaves_with_the_session(site: Site) -> None:
         await client.send(rtvi_message("disconnect-bot", {}))
         assert await client.wait_closed() == 1000
         # Too late to take anything over.
-        await stray.send(rtvi_message("client-ready", {"version": "1.0.0"}))
+        await stray.send(rtvi_message("client-ready", {"version": "2.2.0"}))
         assert await stray.wait_closed() == 1008
     assert (await site.wait_for_end(session))["close_code"] == 1000
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -14,21 +14,26 @@ from voicews import __version__
 from voicews.frames import (
     BotInterruptedFrame,
     BotOutputFrame,
+    BotOutputProgressFrame,
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     ClientConnectedFrame,
     ClientMessageFrame,
+    ClientReadyFrame,
     Direction,
     EndRequestFrame,
     ErrorFrame,
     Frame,
+    InputAudioRawFrame,
     InputDTMFFrame,
     InputTextFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
     MetricsFrame,
     OutputTransportMessageUrgentFrame,
+    PlayedFrame,
     ServerResponseFrame,
+    StartInputFrame,
     TranscriptionFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
@@ -45,10 +50,11 @@ class Session:
         self.input, self.bot = Tap("input"), Tap("bot")
         Pipeline([self.input, rtvi or RTVIProcessor(), self.bot])
 
-    def ready(self) -> None:
+    def ready(self, version: str = "2.1.0") -> None:
         """Say hello; what was answered to that is forgotten."""
-        self.says("client-ready", {})
+        self.says("client-ready", {"version": version})
         self.bot.downstream.clear()
+        self.input.upstream.clear()
 
     def says(self, kind: Any, data: Any = ..., id_: Any = "id1", **more: Any) -> None:
         message = {"label": "rtvi-ai", "type": kind, "id": id_, **more}
@@ -75,6 +81,14 @@ class Session:
         error = answer["data"]["error"]
         assert isinstance(error, str)
         return error
+
+    def refusal_of(self, kind: str) -> str:
+        """The same for what did reach the bot."""
+        for frame in self.for_bot:
+            assert isinstance(frame, ClientMessageFrame)
+            assert frame.type == kind
+            self.bot.downstream.remove(frame)
+        return self.refusal()
 
 
 class TestHandshake:
@@ -125,8 +139,8 @@ class TestHandshake:
     def test_without_data(self, more: dict[str, Any]) -> None:
         session = Session()
         session.says("client-ready", id_="1", **more)
-        assert session.answers[0]["type"] == "bot-ready"
-        assert "data" in session.answers[0]
+        assert [answer["type"] for answer in session.answers] == ["error-response", "bot-ready"]
+        assert "data" in session.answers[1]
 
     @pytest.mark.parametrize("id_", [None, 7, [], {}])
     def test_an_id_of_another_type_is_not_sent_back(self, id_: Any) -> None:
@@ -138,6 +152,49 @@ class TestHandshake:
         session = Session()
         session.says("client-ready", self.data, "x" * 10_000)
         assert session.answers[0]["id"] == "x" * 128
+
+    @pytest.mark.parametrize(
+        ("data", "error"),
+        [
+            ({}, "Client version unknown."),
+            ({"version": ""}, "Client version unknown."),
+            ({"version": None}, "Client version unknown."),
+            ({"version": 2}, "Client version unknown."),
+            ({"version": "junk"}, "Invalid client version format (junk)."),
+            ({"version": "2"}, "Invalid client version format (2)."),
+            ({"version": "2.x.0"}, "Invalid client version format (2.x.0)."),
+            ({"version": "9" * 5000}, f"Invalid client version format ({'9' * 32})."),
+            (
+                {"version": "0.3.0"},
+                "RTVI version 0.3.0 is not compatible with server protocol 2.2.0.",
+            ),
+            (
+                {"version": "3.0.0"},
+                "RTVI version 3.0.0 is not compatible with server protocol 2.2.0.",
+            ),
+        ],
+    )
+    def test_a_version_that_is_not_ours_is_told_and_goes_on(
+        self, data: dict[str, Any], error: str
+    ) -> None:
+        session = Session()
+        session.says("client-ready", data)
+        warning, ready = session.answers
+        assert (warning["type"], warning["id"]) == ("error-response", "id1")
+        assert warning["data"]["error"] == f"{error} Compatibility issues may occur."
+        assert (ready["type"], ready["data"]["version"]) == ("bot-ready", "2.2.0")
+
+    @pytest.mark.parametrize(
+        ("version", "answered"), [("1.4.0", "1.4.0"), ("1.0.0", "1.0.0"), ("2.0.0", "2.2.0")]
+    )
+    def test_the_version_that_is_spoken(self, version: str, answered: str) -> None:
+        session = Session()
+        session.says("client-ready", {"version": version})
+        [ready] = session.answers
+        assert ready["data"]["version"] == answered
+        assert session.for_bot == [ClientReadyFrame((int(version[0]), int(version[2]), 0))]
+        # Audio that waited for this may come.
+        assert session.input.upstream == [StartInputFrame()]
 
 
 class TestRequests:
@@ -180,9 +237,55 @@ class TestRequests:
     def test_ui_event(self) -> None:
         session = Session()
         session.says("ui-event", {"event": "clicked", "payload": {}})
-        assert session.for_bot == [
-            ClientMessageFrame("ui-event", {"event": "clicked", "payload": {}})
-        ]
+        message = ClientMessageFrame("ui-event", {"event": "clicked", "payload": {}}, "id1", True)
+        assert session.for_bot == [message]
+
+    NOTICES: ClassVar[dict[str, Any]] = {
+        "ui-event": {"event": "clicked"},
+        "ui-snapshot": {"tree": {"a": []}},
+        "ui-cancel-job-group": {"job_id": "j", "reason": None},
+        "llm-function-call-result": {
+            "function_name": "f",
+            "tool_call_id": "t",
+            "arguments": {},
+            "result": {"a": 1},
+        },
+        "send-file": {
+            "content": "look",
+            "file": {"format": "image/png", "source": {"type": "bytes", "bytes": "AAAA"}},
+            "options": {"run_immediately": False},
+        },
+    }
+
+    @pytest.mark.parametrize(("kind", "data"), NOTICES.items())
+    def test_what_the_bot_is_told(self, kind: str, data: dict[str, Any]) -> None:
+        session = Session()
+        session.says(kind, data)
+        message = ClientMessageFrame(kind, data, "id1", one_way=True)
+        assert session.for_bot == [message]
+        session.bot.push_frame(ServerResponseFrame(message, "thanks"), UP)
+        assert session.answers == []
+        session.bot.push_frame(ServerResponseFrame(message, error="takes no messages"), UP)
+        assert session.refusal_of(kind) == "takes no messages"
+
+    def test_a_file_interrupts_as_a_text_does(self) -> None:
+        session = Session()
+        session.says("send-file", {**self.NOTICES["send-file"], "options": None})
+        assert session.for_bot[0] == InterruptionFrame()
+
+    @pytest.mark.parametrize("batch", [False, True])
+    def test_raw_audio(self, batch: bool) -> None:
+        session = Session()
+        format_ = {"sampleRate": 8000, "numChannels": 1}
+        if batch:
+            session.says("raw-audio-batch", {"base64AudioBatch": ["AAE=", "AgM="], **format_})
+        else:
+            session.says("raw-audio", {"base64Audio": "AAE=", **format_})
+        expected = [InputAudioRawFrame(b"\0\1", 8000), InputAudioRawFrame(b"\2\3", 8000)]
+        # To the input, which converts it and listens for speech.
+        assert session.input.upstream == expected[: 1 + batch]
+        assert session.for_bot == []
+        assert session.answers == []
 
     def test_send_text(self) -> None:
         session = Session()
@@ -237,6 +340,36 @@ class TestRequests:
         assert session.answers == []
 
 
+BAD_BUTTONS = "expected buttons to be a list of 0-9, *, #, A-D in dtmf"
+WRONG_BUTTONS: list[dict[str, Any]] = [
+    {},
+    *({"buttons": one} for one in ("1", [], [1], ["12"], [""], ["E"], [["1"]], ["1"] * 65)),
+]
+RAW_AUDIO: list[tuple[dict[str, Any], str]] = [
+    ({}, "expected base64 strings of PCM in raw-audio"),
+    ({"base64AudioBatch": [7]}, "expected base64 strings of PCM in raw-audio"),
+    (
+        {"base64Audio": "AAE=", "sampleRate": "8000"},
+        "expected an integer sampleRate and numChannels in raw-audio",
+    ),
+    (
+        {"base64Audio": "AAE=", "numChannels": 10**9},
+        "expected an integer sampleRate and numChannels in raw-audio",
+    ),
+    (
+        {"base64Audio": "AAECAw==", "numChannels": 4},
+        (
+            "expected PCM in raw-audio: 16-bit PCM with 4 channel(s): expected a "
+            "multiple of 8 bytes, found 4"
+        ),
+    ),
+    (
+        {"base64Audio": "AAE=", "sampleRate": 10**9},
+        ("expected PCM in raw-audio: sample rate: expected 4000 to 192000 Hz, found 1000000000"),
+    ),
+]
+
+
 class TestWrongShapes:
     @pytest.mark.parametrize(
         ("kind", "data", "error"),
@@ -252,19 +385,26 @@ class TestWrongShapes:
             ("client-message", {"t": ["secret"]}, "expected a string t in client-message"),
             ("send-text", {}, "expected a string content in send-text"),
             ("send-text", {"content": {"a": 1}}, "expected a string content in send-text"),
-            *(
-                ("dtmf", data, "expected buttons to be a list of 0-9, *, #, A-D in dtmf")
-                for data in (
-                    {},
-                    {"buttons": "1"},
-                    {"buttons": [1]},
-                    {"buttons": ["12"]},
-                    {"buttons": [""]},
-                    {"buttons": ["E"]},
-                    {"buttons": [["1"]]},
-                    {"buttons": ["1"] * 65},
-                )
+            ("ui-event", {}, "expected event in ui-event"),
+            ("ui-snapshot", {}, "expected tree in ui-snapshot"),
+            ("ui-cancel-job-group", {"job_id": 7}, "expected job_id in ui-cancel-job-group"),
+            ("llm-function-call-result", {}, "expected function_name in llm-function-call-result"),
+            ("send-file", {}, "expected a file with a format in send-file"),
+            (
+                "send-file",
+                {"file": {"format": "a/b", "source": {"type": "ftp"}}},
+                "expected a source of type bytes or url in send-file",
             ),
+            (
+                "send-file",
+                {"file": {"format": "a/b", "source": {"type": "url"}}},
+                "expected a string url in send-file",
+            ),
+            *(
+                ("raw-audio", {"sampleRate": 8000, "numChannels": 1, **raw}, error)
+                for raw, error in RAW_AUDIO
+            ),
+            *(("dtmf", wrong, BAD_BUTTONS) for wrong in WRONG_BUTTONS),
         ],
     )
     def test_are_refused(self, kind: Any, data: Any, error: str) -> None:
@@ -287,7 +427,11 @@ class TestWrongShapes:
 
     @given(
         st.sampled_from(
-            ["client-ready", "client-message", "send-text", "dtmf", "ui-event", "disconnect-bot"]
+            [
+                *["client-ready", "client-message", "send-text", "dtmf", "ui-event"],
+                *["disconnect-bot", "ui-snapshot", "ui-cancel-job-group", "send-file"],
+                *["llm-function-call-result", "raw-audio", "raw-audio-batch"],
+            ]
         )
         | st.text(max_size=5),
         st.recursive(
@@ -295,7 +439,24 @@ class TestWrongShapes:
             lambda children: (
                 st.lists(children, max_size=3)
                 | st.dictionaries(
-                    st.sampled_from(["t", "d", "content", "options", "buttons"]), children
+                    st.sampled_from(
+                        [
+                            "t",
+                            "d",
+                            "content",
+                            "options",
+                            "buttons",
+                            "version",
+                            "event",
+                            "tree",
+                            "file",
+                            "base64Audio",
+                            "base64AudioBatch",
+                            "sampleRate",
+                            "numChannels",
+                        ]
+                    ),
+                    children,
                 )
             ),
             max_leaves=5,
@@ -325,11 +486,6 @@ class TestReports:
                 "user-transcription",
                 {"text": "hi", "user_id": "u1", "timestamp": "now", "final": False},
             ),
-            (
-                BotOutputFrame("hi", spoken=False),
-                "bot-output",
-                {"text": "hi", "spoken": False, "aggregated_by": "sentence"},
-            ),
             (MetricsFrame({"ttfb": []}), "metrics", {"ttfb": []}),
             (
                 ErrorFrame("no voice", True, "tts"),
@@ -355,6 +511,54 @@ class TestReports:
             expected["data"] = data
         assert session.answers == [expected]
 
+    def output(self, session: Session) -> list[dict[str, Any]]:
+        return [message["data"] for message in session.answers]
+
+    def test_what_the_bot_says_in_version_1(self) -> None:
+        session = Session()
+        session.ready("1.4.0")
+        session.bot.push_frame(BotOutputFrame("hi", playback="1"), UP)
+        session.bot.push_frame(BotOutputProgressFrame("1", 0, "hi", 2), UP)
+        assert self.output(session) == [{"text": "hi", "spoken": True, "aggregated_by": "sentence"}]
+
+    def test_what_the_bot_says_and_how_much_of_it_was_heard(self) -> None:
+        session = Session()
+        session.ready()
+        for number, text in enumerate(["Good day.", "Bye."]):
+            session.bot.push_frame(BotOutputFrame(text, playback="1", segment=number), UP)
+        for number, text, heard in [(0, "Good day.", 4), (0, "Good day.", 9), (1, "Bye.", 0)]:
+            session.bot.push_frame(BotOutputProgressFrame("1", number, text, heard), UP)
+        session.bot.push_frame(PlayedFrame("1", 500.0), UP)
+        session.bot.push_frame(BotOutputProgressFrame("1", 0, "Good day.", 9), UP)
+        output = self.output(session)
+        first, second = output[0]["segment_id"], output[1]["segment_id"]
+        assert first != second
+        assert [
+            (one["segment_id"], one["spoken_status"], *one["spoken_progress"].values())
+            for one in output
+        ] == [
+            (first, "new", "", "Good day."),
+            (second, "new", "", "Bye."),
+            (first, "in-progress", "Good", " day."),
+            (first, "completed", "Good day.", ""),
+            (second, "new", "", "Bye."),
+        ]
+        for one in output:
+            assert one["will_be_spoken"] is True
+            assert one["output_type"] == one["text_type"] == one["aggregated_by"] == "sentence"
+            assert "spoken" not in one
+
+    def test_what_is_only_shown_and_what_nobody_follows(self) -> None:
+        session = Session()
+        session.ready()
+        session.bot.push_frame(BotOutputFrame("shown", spoken=False), UP)
+        session.bot.push_frame(BotOutputFrame("said"), UP)
+        shown, new, said = self.output(session)
+        assert (shown["will_be_spoken"], shown["spoken_status"]) == (False, "new")
+        assert "spoken_progress" not in shown
+        assert (new["will_be_spoken"], new["spoken_status"]) == (True, "new")
+        assert (said["segment_id"], said["spoken_status"]) == (new["segment_id"], "completed")
+
     def test_a_client_that_is_not_ready_hears_nothing(self) -> None:
         session = Session()
         session.bot.push_frame(BotStartedSpeakingFrame(), UP)
@@ -364,7 +568,7 @@ class TestReports:
         session.input.push_frame(ClientConnectedFrame(resumed=True))
         session.bot.push_frame(BotStoppedSpeakingFrame(), UP)
         assert session.answers == []
-        assert session.input.upstream == [BotStartedSpeakingFrame(), BotStoppedSpeakingFrame()]
+        assert session.input.upstream == [BotStoppedSpeakingFrame()]
 
     def test_what_failed_is_named_without_detail(self) -> None:
         class Failing(FrameProcessor):

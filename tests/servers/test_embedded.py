@@ -319,7 +319,7 @@ def test_runvoice_serves_one_bot(run_voice: Any) -> None:
     port = free_port()
     process = run_voice(f"127.0.0.1:{port}", "--bot", "echo")
     assert process.stdout.readline() == f"echo on ws://127.0.0.1:{port}/ (quit with CONTROL-C)\n"
-    ready = {"label": "rtvi-ai", "type": "client-ready", "id": "1", "data": {"version": "1"}}
+    ready = {"label": "rtvi-ai", "type": "client-ready", "id": "1", "data": {"version": "2.2.0"}}
     message = pb.Frame(message=pb.MessageFrame(data=json.dumps(ready))).SerializeToString()
     uri = f"ws://127.0.0.1:{port}/"
     with connect_sync(uri) as one, connect_sync(uri) as another:

@@ -44,7 +44,7 @@ class Racer:
                 await go.wait()
             self.greeted_at = time.monotonic()
             try:
-                await websocket.send(rtvi_message("client-ready", {"version": "1.0.0"}))
+                await websocket.send(rtvi_message("client-ready", {"version": "2.2.0"}))
                 if self.name:
                     await self.say(self.name)
                 async for data in websocket:

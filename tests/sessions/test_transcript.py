@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FakeSocket, virtual_time
+from tests.fakes import FakeSocket, Tap, settle, virtual_time
 from tests.test_bots import Call
 from voicews.bots import Bot
 from voicews.frames import (
@@ -23,6 +23,7 @@ from voicews.pipeline import Pipeline, PipelineTask
 from voicews.pipeline.processor import FrameProcessor
 from voicews.sessions.timeline import timeline
 from voicews.sessions.transcript import TranscriptRecorder
+from voicews.signals import session_transcribed
 
 
 class Talker(Bot):
@@ -71,6 +72,49 @@ async def test_a_transcript(entries: list[TranscriptEntry]) -> None:
         ("bot", "never heard", None, True),
     ]
     assert {one.session_id for one in entries} == {session.pk}
+
+
+async def test_what_the_bot_says_that_the_user_said(entries: list[TranscriptEntry]) -> None:
+    session = VoiceSession(bot="talker")
+    bot = Bot()
+    source = Tap()
+    task = PipelineTask(Pipeline([source, bot, FrameProcessor()]))
+    TranscriptRecorder(session).attach(bot)
+    heard: list[Any] = []
+
+    async def receiver(**kwargs: Any) -> None:
+        heard.append((kwargs["session"], kwargs["role"], kwargs["text"], kwargs["heard_ms"]))
+
+    session_transcribed.connect(receiver)
+    try:
+        task.start()
+        bot.user_said("good mor", final=False)
+        bot.user_said("good morning", user_id="u1")
+        await settle()
+    finally:
+        session_transcribed.disconnect(receiver)
+    assert [(one.role, one.text) for one in entries] == [("user", "good morning")]
+    assert heard == [(session, "user", "good morning", None)]
+    sent = source.up(TranscriptionFrame)
+    assert [(one.text, one.user_id, one.final) for one in sent] == [
+        ("good mor", "", False),
+        ("good morning", "u1", True),
+    ]
+    assert sent[1].timestamp.endswith("+00:00")
+    task.cancel("over")
+    await task.wait()
+
+
+async def test_sentences_of_one_speech_are_one_line(entries: list[TranscriptEntry]) -> None:
+    bot = Bot()
+    task = PipelineTask(Pipeline([FrameProcessor(), bot, Player()]))
+    TranscriptRecorder(VoiceSession(bot="talker")).attach(bot)
+    task.start()
+    bot.play(bytes(4800), text="Good morning. What can I do for you?")
+    task.cancel("over")
+    await task.wait()
+    [entry] = entries
+    assert (entry.text, entry.heard_ms) == ("Good morning. What can I do for you?", 70)
 
 
 @virtual_time

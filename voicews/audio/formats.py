@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from voicews.exceptions import AudioFormatError
+
 #: Enough to tell what data is: three frames of any MP3.
 LONGEST_MAGIC_BYTES: Final = 3 * 1441 + 4
 #: Text is told from PCM by so many bytes in a row that are all text.
@@ -31,6 +33,7 @@ _MAGIC: Final = (
     (b"PK\x03\x04", "a ZIP archive"),
     (b"%PDF", "a PDF"),
 )
+_TEXTS: Final = ("JSON", "HTML or XML", "text")
 _OGG_CODECS: Final = (
     (b"OpusHead", "Ogg Opus"),
     (b"\x01vorbis", "Ogg Vorbis"),
@@ -122,3 +125,12 @@ def _text(data: bytes) -> str | None:
     if first in (b"{", b"["):
         return "JSON"
     return "HTML or XML" if first == b"<" else "text"
+
+
+def not_pcm(name: str) -> AudioFormatError:
+    """The error for data that is `name` where PCM or WAV was expected, with what to do."""
+    if name in _TEXTS:
+        advice = "it is an error message of the service, or audio that has to be decoded first"
+    else:
+        advice = "ask the speech service for 16-bit PCM or WAV"
+    return AudioFormatError(f"expected PCM or a WAV file, found {name}: {advice}")

@@ -19,8 +19,9 @@ from voicews.frames import (
 )
 from voicews.models import SessionEvent, TranscriptEntry, VoiceSession
 from voicews.pipeline.processor import FrameProcessor
-from voicews.sessions.event_log import record_event
+from voicews.sessions.event_log import record_event, send_signal
 from voicews.sessions.timeline import timeline
+from voicews.signals import session_transcribed
 
 if TYPE_CHECKING:
     from voicews.bots import Bot
@@ -60,7 +61,19 @@ class TranscriptRecorder(FrameProcessor):
         self.push_frame(frame, direction)
 
     def _add(self, role: TranscriptEntry.Role, text: str) -> None:
-        timeline.add(self._entry(role, text))
+        self._write(self._entry(role, text))
+
+    def _write(self, entry: TranscriptEntry) -> None:
+        timeline.add(entry)
+        send_signal(
+            session_transcribed,
+            VoiceSession,
+            session=self._session,
+            role=str(entry.role),
+            text=entry.text,
+            heard_ms=entry.heard_ms,
+            interrupted=entry.interrupted,
+        )
 
     def _entry(self, role: TranscriptEntry.Role, text: str) -> TranscriptEntry:
         return TranscriptEntry(
@@ -75,7 +88,10 @@ class TranscriptRecorder(FrameProcessor):
         self._add(Role.USER, frame.text)
 
     def _bot_said(self, frame: BotOutputFrame) -> None:
-        if frame.playback:
+        entry = self._spoken.get(frame.playback)
+        if entry is not None:
+            entry.text = f"{entry.text} {frame.text}"[:MAX_TEXT_LENGTH]
+        elif frame.playback:
             self._spoken[frame.playback] = self._entry(Role.BOT, frame.text)
         else:
             self._add(Role.BOT, frame.text)
@@ -85,7 +101,7 @@ class TranscriptRecorder(FrameProcessor):
         if entry is not None:
             entry.heard_ms = round(frame.heard_ms)
             entry.interrupted = frame.interrupted
-            timeline.add(entry)
+            self._write(entry)
 
     def _failed(self, frame: ErrorFrame) -> None:
         detail = f"{frame.processor}: {frame.error}" if frame.processor else frame.error
@@ -94,7 +110,7 @@ class TranscriptRecorder(FrameProcessor):
     def _cancelled(self) -> None:
         for entry in self._spoken.values():
             entry.interrupted = True
-            timeline.add(entry)
+            self._write(entry)
         self._spoken.clear()
 
 

@@ -28,6 +28,7 @@ from voicews.frames import (
     OutputTransportMessageUrgentFrame,
 )
 from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask, TaskState
+from voicews.pipeline.rtvi import PROTOCOL_VERSION
 from voicews.serializers import FrameSerializer
 from voicews.testing.virtual_clock import settle
 from voicews.transports import WebsocketServerTransport
@@ -160,6 +161,9 @@ class BotCall(Generic[B]):
     of the transport.
     """
 
+    #: The version of RTVI that the client speaks; "1.4.0" is the one before.
+    rtvi_version = PROTOCOL_VERSION
+
     def __init__(
         self,
         bot: B,
@@ -216,7 +220,7 @@ class BotCall(Generic[B]):
 
     async def say_ready(self) -> None:
         """Send the handshake of a client, to which `on_start` is the answer."""
-        await self.send_rtvi("client-ready", {})
+        await self.send_rtvi("client-ready", {"version": self.rtvi_version})
         await settle()
 
     async def reconnect(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from voicews.audio.pcm import BYTES_PER_SAMPLE
-from voicews.frames import DataFrame, Frame, MarkFrame, OutputAudioRawFrame
+from voicews.frames import CueFrame, DataFrame, Frame, MarkFrame, OutputAudioRawFrame
 
 #: Audio that may wait to be played, about 20 minutes of it: more is a bot out of control.
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
@@ -84,7 +84,7 @@ class PlayQueue:
         for frame in self._frames:
             if isinstance(frame, OutputAudioRawFrame):
                 secs += frame.duration_secs
-            elif isinstance(frame, MarkFrame):
+            elif isinstance(frame, MarkFrame | CueFrame):
                 utterances.append((frame.name, frame.duration_ms, secs * 1000))
         return utterances
 

@@ -60,8 +60,12 @@ class Playout:
 
     def mark(self, name: str, duration_ms: float, end_pts: int, playhead: float) -> None:
         """An utterance that ends at `end_pts` has been sent, and should be over at `playhead`."""
-        self._waiting.append(self._utterance(name, duration_ms, end_pts, playhead))
+        self.cue(name, duration_ms, end_pts, playhead)
         self._lost.clear()
+
+    def cue(self, name: str, duration_ms: float, end_pts: int, playhead: float) -> None:
+        """The same for a part of an utterance that goes on."""
+        self._waiting.append(self._utterance(name, duration_ms, end_pts, playhead))
 
     def lose_peer(self, sent_pts: int, ahead_secs: float) -> list[PlayedFrame]:
         """The peer is gone, and what it had not played is lost; returns what that decides.

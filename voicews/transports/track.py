@@ -13,6 +13,7 @@ from voicews.audio.pcm import (
 )
 from voicews.audio.wav import wrap_wav
 from voicews.frames import (
+    CueFrame,
     Direction,
     EndFrame,
     FilterControlFrame,
@@ -338,6 +339,8 @@ class OutputTrack:
         if isinstance(frame, MarkFrame):
             self._end_utterance(frame, now)
             self._owner.send(frame, urgent=False)
+        elif isinstance(frame, CueFrame):
+            self._end_part(frame)
         elif isinstance(frame, FilterControlFrame | VolumeFrame | VolumeGainFrame):
             self._control(frame)
         elif isinstance(frame, OutputDTMFFrame) and not self._serializer.sends_dtmf:
@@ -396,6 +399,12 @@ class OutputTrack:
         if self._pads_last_packet:
             self._send_last_packet(now)
         self._playout.mark(mark.name, mark.duration_ms, self._sent_pts, self._pacer.playhead)
+
+    def _end_part(self, cue: CueFrame) -> None:
+        if not self._enabled:
+            self._push_played([PlayedFrame(cue.name, 0.0, interrupted=True)])
+            return
+        self._playout.cue(cue.name, cue.duration_ms, self._sent_pts, self._pacer.playhead)
 
     def _send_audio(self, pcm: bytes, now: float) -> None:
         """Send PCM in the output's format."""

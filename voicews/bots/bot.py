@@ -14,24 +14,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import itertools
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from voicews.audio.pcm import Pcm, check_sample_rate, check_whole_frames, mix_channels
+from voicews.audio.pcm import mix_channels
 from voicews.audio.turns import TurnAnalyzer
 from voicews.audio.utterance import UtteranceBuffer
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
-from voicews.audio.wav import is_wav, split_wav
-from voicews.exceptions import AudioFormatError, ImageFormatError, ImageRefused, InvalidState
+from voicews.bots.playback import Audio, Playback
+from voicews.bots.speaker import Speaker
+from voicews.bots.speech import DEFAULT_AHEAD_SECS, Pieces, Speech
+from voicews.exceptions import ImageFormatError, ImageRefused, InvalidState
 from voicews.frames import (
     AudioRawFrame,
     BotOutputFrame,
     CancelFrame,
     ClientConnectedFrame,
     ClientMessageFrame,
+    ClientReadyFrame,
     Direction,
     EndFrame,
     EndRequestFrame,
@@ -43,7 +46,6 @@ from voicews.frames import (
     InputTextFrame,
     InputTransportMessageFrame,
     InterruptionFrame,
-    MarkFrame,
     OutputAudioRawFrame,
     OutputDTMFFrame,
     OutputImageRawFrame,
@@ -52,6 +54,7 @@ from voicews.frames import (
     ServerResponseFrame,
     SpriteFrame,
     StartFrame,
+    TranscriptionFrame,
     UserImageRawFrame,
     UserImageRefusedFrame,
     UserImageRequestFrame,
@@ -70,10 +73,6 @@ if TYPE_CHECKING:
     from voicews.models import VoiceSession
     from voicews.transports.base import BaseTransport
 
-__all__ = ["Audio", "Bot", "PhoneLine", "Playback"]
-
-Audio = bytes | Pcm | AudioRawFrame
-
 
 class PhoneLine(Protocol):
     """What a bot can have its call's telephony company do."""
@@ -81,36 +80,6 @@ class PhoneLine(Protocol):
     async def transfer(self, number: str) -> None: ...
 
     def set_output_variables(self, variables: Mapping[str, str]) -> None: ...
-
-
-class Playback:
-    """What `Bot.play` returns: await it to go on when the user has heard it, or was interrupted.
-
-    `heard_ms` is how much of it the user heard, `interrupted` whether its end was cut off; both
-    are final once it is done. What was lost with a client's socket was not heard, and what had not
-    been sent by then is played to the client when it is back.
-    """
-
-    def __init__(self, duration_ms: float) -> None:
-        self.duration_ms = duration_ms
-        self.heard_ms = 0.0
-        self.interrupted = False
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def done(self) -> bool:
-        return self._done.done()
-
-    def __await__(self) -> Generator[Any, None, Playback]:
-        # Shielded: cancelling one who waits says nothing about the playing.
-        yield from asyncio.shield(self._done).__await__()
-        return self
-
-    def _finish(self, heard_ms: float, *, interrupted: bool) -> None:
-        if not self._done.done():
-            self.heard_ms = heard_ms
-            self.interrupted = interrupted
-            self._done.set_result(None)
 
 
 class _Answer:
@@ -127,7 +96,8 @@ class _Answer:
         response = ServerResponseFrame(self._message, data, error)
         self.bot.push_frame(response, Direction.UPSTREAM)
         if self.end is not None:
-            self.bot.push_frame(self.end, Direction.UPSTREAM)
+            end = partial(self.bot.push_frame, self.end, Direction.UPSTREAM)
+            self.bot._speaker.when_written(end)
 
     def refuse(self, error: BaseException) -> None:
         """Answer for a handler that failed."""
@@ -148,7 +118,8 @@ class Bot(FrameProcessor):
 
     * `on_start`, `on_utterance` and `on_text` take turns; the one that runs is cancelled when the
       user talks over the bot (`asyncio.CancelledError`),
-    * `on_message` and `on_dtmf` have a queue of their own: a key never waits for an answer to end,
+    * `on_message`, `on_dtmf` and `on_interrupted` have a queue of their own: a key never waits for
+      an answer to end,
     * `on_audio` has another, and `on_image` a third, where a picture that waits is replaced by a
       newer one.
 
@@ -180,8 +151,7 @@ class Bot(FrameProcessor):
         self._audio = Lane(self)
         self._images = Lane(self)
         self._image_requests: dict[int, asyncio.Future[UserImageRawFrame]] = {}
-        self._playbacks: dict[str, Playback] = {}
-        self._names = itertools.count()
+        self._speaker = Speaker(self, self.audio_out_sample_rate, self._was_interrupted)
         self._started = False
         self._over = False
         self._is_migrating = False
@@ -261,6 +231,14 @@ class Bot(FrameProcessor):
     def on_dtmf(self, button: str) -> Awaitable[None] | None:
         """The user has pressed one of `0123456789*#ABCD`."""
 
+    def on_interrupted(self, playback: Playback) -> Awaitable[None] | None:
+        """Something that the bot said was cut off, by the user, `interrupt` or a lost socket.
+
+        Called for each thing that was said or waited to be said, in order, when it is known how
+        much of it was heard: `playback.heard_ms` and `playback.heard_text` are final. The turn
+        that said it has been cancelled.
+        """
+
     def on_end(self, reason: str) -> Awaitable[None] | None:
         """The call is over; nothing that is played now would be heard. Once a call.
 
@@ -284,33 +262,58 @@ class Bot(FrameProcessor):
 
     def play(
         self,
-        audio: Audio,
+        audio: Audio | Pieces,
         *,
         text: str = "",
         sample_rate: int | None = None,
         num_channels: int = 1,
     ) -> Playback:
-        """Say something, after what is being said: a WAV file's bytes, PCM, or a frame.
+        """Say something, after what is being said: a WAV file's bytes, PCM, a frame, or a stream.
 
         `text` are its words: the client is shown them, and the session's transcript says how much
         of them was heard.
 
-        Bare PCM is 16-bit little-endian at `sample_rate` (Hz, default: the bot's output rate).
+        Bare PCM is 16-bit little-endian at `sample_rate` (Hz, default: the bot's output rate). A
+        stream is an iterator, async or not, of such pieces of any size, or of pairs of a piece and
+        its text; it is closed when the user talks over it. A sync iterator runs in a thread.
+
         Does not wait; await what it returns for that. Raises `AudioFormatError` for what is
-        neither.
+        neither; of a stream, when it is awaited.
         """
-        frame = self._output_frame(audio, sample_rate, num_channels)
-        playback = Playback(frame.duration_secs * 1000)
-        if self._over:
-            playback._finish(0.0, interrupted=True)
-            return playback
-        name = f"{next(self._names)}"
-        self._playbacks[name] = playback
-        if text:
-            self.broadcast_frame(BotOutputFrame(text, playback=name))
-        self.push_frame(frame)
-        self.push_frame(MarkFrame(name, playback.duration_ms))
-        return playback
+        if isinstance(audio, Audio | str) or not isinstance(audio, AsyncIterable | Iterable):
+            return self._speaker.play(audio, text, sample_rate, num_channels)
+        speech = self._speaker.speak(text, sample_rate, num_channels, DEFAULT_AHEAD_SECS)
+        self._speaker.play_pieces(audio, speech)
+        return speech
+
+    def speak(
+        self,
+        *,
+        text: str = "",
+        sample_rate: int | None = None,
+        num_channels: int = 1,
+        ahead_secs: float = DEFAULT_AHEAD_SECS,
+    ) -> Speech:
+        """Say something that still comes, such as from a text-to-speech service.
+
+        ::
+
+            async with self.speak(sample_rate=24000) as speech:
+                async for piece in tts:
+                    await speech.write(piece, text=piece_text)
+
+        See `Speech`. `write` waits while more than `ahead_secs` are written and not yet heard.
+        """
+        return self._speaker.speak(text, sample_rate, num_channels, ahead_secs)
+
+    def user_said(self, text: str, *, final: bool = True, user_id: str = "") -> None:
+        """Show the client what the user said, and if it is `final` write it into the transcript.
+
+        For a bot that has speech recognized; the signal `session_transcribed` tells of it too.
+        """
+        timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+        frame = TranscriptionFrame(text, user_id, timestamp, final)
+        self.push_frame(frame, Direction.UPSTREAM)
 
     def send_audio(self, audio: AudioRawFrame, *, live: bool = False) -> None:
         """Pass one piece of a stream on to the user; nobody follows whether it is heard.
@@ -318,9 +321,8 @@ class Bot(FrameProcessor):
         `live` is for what is said at this moment by somebody else: pauses are left out while it is
         late, and all that would come two seconds late or more, or while no client is there.
         """
-        self.push_frame(
-            OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels, None, live)
-        )
+        pcm = self._speaker.joined(audio)
+        self.push_frame(OutputAudioRawFrame(pcm, audio.sample_rate, audio.num_channels, None, live))
 
     def show(
         self,
@@ -392,7 +394,7 @@ class Bot(FrameProcessor):
         if answer is not None and answer.bot is self and not answer.is_given:
             answer.end = answer.end or request
         else:
-            self.push_frame(request, Direction.UPSTREAM)
+            self._speaker.when_written(partial(self.push_frame, request, Direction.UPSTREAM))
 
     def send_dtmf(self, digits: str) -> None:
         """Press keys of the telephone, after what is being said: any of `0123456789*#ABCD`.
@@ -441,9 +443,7 @@ class Bot(FrameProcessor):
         await asyncio.gather(
             *(lane.stop() for lane in (self._turns, self._events, self._audio, self._images))
         )
-        for playback in self._playbacks.values():
-            playback._finish(0.0, interrupted=True)
-        self._playbacks.clear()
+        await self._speaker.close()
         if self._is_migrating:
             return
         ended = self.on_end(self._end_reason)
@@ -485,23 +485,6 @@ class Bot(FrameProcessor):
         if result is not None and inspect.isawaitable(result):
             lane.put(handler.__name__, lambda: result)
 
-    def _output_frame(
-        self, audio: Audio, sample_rate: int | None, num_channels: int
-    ) -> OutputAudioRawFrame:
-        if isinstance(audio, bytes):
-            if is_wav(audio):
-                audio = split_wav(audio)
-            else:
-                rate = self.audio_out_sample_rate if sample_rate is None else sample_rate
-                audio = Pcm(audio, rate, num_channels)
-        elif not isinstance(audio, Pcm | AudioRawFrame):
-            raise AudioFormatError(
-                f"expected bytes, Pcm or an audio frame, found {type(audio).__name__}"
-            )
-        check_sample_rate(audio.sample_rate)
-        check_whole_frames(audio.audio, audio.num_channels)
-        return OutputAudioRawFrame(audio.audio, audio.sample_rate, audio.num_channels)
-
     def _image_frame(
         self, image: ImageRawFrame | bytes, size: tuple[int, int] | None, image_format: str | None
     ) -> OutputImageRawFrame:
@@ -523,6 +506,11 @@ class Bot(FrameProcessor):
 
     def _interrupted(self) -> None:
         self._turns.cancel_current()
+        self._speaker.interrupt()
+
+    def _was_interrupted(self, playback: Playback) -> None:
+        if _overrides(self, "on_interrupted"):
+            self._call(self._events, self.on_interrupted, playback)
 
     def _on_start_frame(self, frame: StartFrame) -> bool:
         if self._over:
@@ -532,8 +520,15 @@ class Bot(FrameProcessor):
     def _on_client(self, frame: ClientConnectedFrame) -> bool:
         if not self._started:
             self._started = True
-            self._call(self._turns, self.on_start)
+            # Later, also if it is a plain function: what the client has just said is handled first,
+            # which for an RTVI client is that it is ready.
+            self._turns.put("on_start", self._begin)
         return True
+
+    async def _begin(self) -> None:
+        started = self.on_start()
+        if started is not None and inspect.isawaitable(started):
+            await started
 
     def _on_user_started(self, frame: UserStartedSpeakingFrame) -> bool:
         if self._utterance is not None:
@@ -552,9 +547,11 @@ class Bot(FrameProcessor):
         return True
 
     def _on_played(self, frame: PlayedFrame) -> bool:
-        playback = self._playbacks.pop(frame.name, None)
-        if playback is not None:
-            playback._finish(frame.heard_ms, interrupted=frame.interrupted)
+        return self._speaker.played(frame)
+
+    def _on_client_ready(self, frame: ClientReadyFrame) -> bool:
+        # RTVI 1 has no message for it.
+        self._speaker.shows_progress = frame.version[0] != 1
         return True
 
     def _on_image(self, frame: InputImageRawFrame) -> bool:
@@ -638,6 +635,7 @@ def _overrides(bot: Bot, handler: str) -> bool:
 _HANDLERS: dict[type[Frame], Callable[[Bot, Any], bool]] = {
     StartFrame: Bot._on_start_frame,
     ClientConnectedFrame: Bot._on_client,
+    ClientReadyFrame: Bot._on_client_ready,
     UserStartedSpeakingFrame: Bot._on_user_started,
     UserStoppedSpeakingFrame: Bot._on_user_stopped,
     InterruptionFrame: Bot._on_interruption,

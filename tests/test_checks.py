@@ -228,3 +228,23 @@ def test_cors_headers_must_know_our_sites(cors: dict[str, Any], warns: bool) -> 
     sites = ["https://page.example", "https://.example.com"]
     with override_settings(**{"MIDDLEWARE": CORS, "VOICEWS": {"ALLOWED_ORIGINS": sites}, **cors}):
         assert [message.id for message in check_cors()] == ["voicews.W014"] * warns
+
+
+STORAGE = "django.contrib.staticfiles.storage"
+
+
+@pytest.mark.parametrize(
+    ("backend", "debug", "warns"),
+    [
+        (f"{STORAGE}.StaticFilesStorage", False, False),
+        (f"{STORAGE}.ManifestStaticFilesStorage", False, True),
+        (f"{STORAGE}.ManifestStaticFilesStorage", True, False),
+        ("whitenoise.storage.CompressedStaticFilesStorage", False, False),
+        ("whitenoise.storage.CompressedManifestStaticFilesStorage", False, True),
+        ("tests.projects.hashed_files.HashedFiles", False, False),
+        ("nowhere.Storage", False, False),
+    ],
+)
+def test_hashes_of_static_files(backend: str, debug: bool, warns: bool) -> None:
+    with override_settings(DEBUG=debug, STORAGES={"staticfiles": {"BACKEND": backend}}):
+        assert ids(checks.check_static_files()) == ["voicews.W015"] * warns

@@ -21,6 +21,7 @@ W011 deployment: pages of every site may connect
 W012 deployment: uvicorn compresses every message, unless its command line says otherwise
 W013 deployment: several uvicorn workers, and a channel layer for one process
 W014 django-cors-headers answers for the connect endpoint, without a site of ALLOWED_ORIGINS
+W015 DEBUG is off and static files get hashes in their names, but not in what modules import
 ==== ======================================================================================
 """
 
@@ -35,9 +36,11 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
+from django.contrib.staticfiles.storage import HashedFilesMixin
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 
 from voicews.conf import VoicewsSettings, load, read
 from voicews.exceptions import ConfigurationError
@@ -56,6 +59,7 @@ def register_checks() -> None:
     register(check_channel_layer, "voicews")
     register(check_database, "voicews")
     register(check_cors, "voicews")
+    register(check_static_files, Tags.staticfiles)
     register(check_uvicorn, "voicews", deploy=True)
     register(check_secret_key, Tags.security)
     register(check_access, Tags.security, deploy=True)
@@ -260,6 +264,33 @@ def check_cors(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
             hint="Name them in CORS_ALLOWED_ORIGINS (or CORS_ALLOWED_ORIGIN_REGEXES) too, or leave "
             f"{path} out of CORS_URLS_REGEX: voicews answers for it by itself.",
             id="voicews.W014",
+        )
+    ]
+
+
+def check_static_files(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Whether the modules of the browser client import one another by their hashed names."""
+    backend = django_settings.STORAGES.get("staticfiles", {}).get("BACKEND", "")
+    try:
+        storage = import_string(backend)
+    except ImportError:  # Django's own check says so
+        return []
+    if (
+        django_settings.DEBUG
+        or not (isinstance(storage, type) and issubclass(storage, HashedFilesMixin))
+        or storage.support_js_module_import_aggregation
+    ):
+        return []
+    return [
+        checks.Warning(
+            f"{backend} leaves out the hashes when JavaScript modules import one another: after an "
+            "upgrade browsers may mix old files and new ones, and with hashed files only there are "
+            "none to import.",
+            hint="Set STORAGES['staticfiles']['BACKEND'] to a subclass of it that has "
+            "support_js_module_import_aggregation = True.",
+            id="voicews.W015",
         )
     ]
 

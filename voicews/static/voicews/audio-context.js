@@ -2,12 +2,24 @@
  * Opens an audio context with our worklets in it, and keeps it running.
  */
 
+import { url as captureUrl } from "./capture-worklet.js";
 import { ErrorCode, UNREACHABLE, VoiceError } from "./errors.js";
 import { insecureContext } from "./microphone-access.js";
+import { url as playbackUrl } from "./playback-worklet.js";
 
 const GESTURES = ["pointerup", "keydown", "touchend"];
 /** A page that was put to sleep, or behind others, may find its audio stopped. */
 const WAKING = ["visibilitychange", "resume"];
+
+/** A bundler may have put the worklets into the file of the page: then they are expected beside it. */
+const WORKLETS = {
+  capture: captureUrl === import.meta.url
+    ? new URL("./capture-worklet.js", import.meta.url).href
+    : captureUrl,
+  playback: playbackUrl === import.meta.url
+    ? new URL("./playback-worklet.js", import.meta.url).href
+    : playbackUrl,
+};
 
 /**
  * Must be called straight from a user's gesture: browsers remember only for a moment that there was one.
@@ -38,10 +50,7 @@ export function createAudioContext(sampleRate) {
  * @param {"capture" | "playback"} worklet
  */
 export async function loadWorklet(context, worklet) {
-  // Written out, for tools that follow `new URL` to find static files.
-  const url = worklet === "capture"
-    ? new URL("./capture-worklet.js", import.meta.url)
-    : new URL("./playback-worklet.js", import.meta.url);
+  const url = WORKLETS[worklet];
   try {
     await context.audioWorklet.addModule(url);
   } catch (error) {
@@ -53,7 +62,7 @@ export async function loadWorklet(context, worklet) {
   }
 }
 
-/** @param {URL} url */
+/** @param {string} url */
 async function isReachable(url) {
   try {
     await fetch(url, { method: "HEAD", cache: "no-store" });

@@ -9,6 +9,15 @@ import { toInt16 } from "./pcm.js";
 import { Resampler } from "./resampler.js";
 
 /**
+ * Where this file is, whatever it is called: pages import it for that. What renames static files
+ * follows imports, and not `new URL`.
+ */
+export const url = import.meta.url;
+
+/** A page has none, and makes no processor. */
+const Processor = /** @type {typeof AudioWorkletProcessor} */ (globalThis.AudioWorkletProcessor ?? Object);
+
+/**
  * After muting, this much silence is still sent and then nothing more: a server that waits for the
  * end of a sentence must hear one.
  */
@@ -20,7 +29,7 @@ const MUTE_TAIL_MS = 1000;
  * @property {number} level RMS, 0 to 1
  */
 
-class CaptureProcessor extends AudioWorkletProcessor {
+class CaptureProcessor extends Processor {
   #resampler;
   #view;
   #frameSamples;
@@ -94,4 +103,4 @@ class CaptureProcessor extends AudioWorkletProcessor {
   }
 }
 
-registerProcessor("voicews-capture", CaptureProcessor);
+globalThis.registerProcessor?.("voicews-capture", CaptureProcessor);

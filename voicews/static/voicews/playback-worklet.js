@@ -9,9 +9,18 @@ import { JitterBuffer } from "./jitter-buffer.js";
 import { energy, toChannels } from "./pcm.js";
 import { Resampler } from "./resampler.js";
 
+/**
+ * Where this file is, whatever it is called: pages import it for that. What renames static files
+ * follows imports, and not `new URL`.
+ */
+export const url = import.meta.url;
+
+/** A page has none, and makes no processor. */
+const Processor = /** @type {typeof AudioWorkletProcessor} */ (globalThis.AudioWorkletProcessor ?? Object);
+
 const REPORT_MS = 50;
 
-class PlaybackProcessor extends AudioWorkletProcessor {
+class PlaybackProcessor extends Processor {
   #buffer = new JitterBuffer(sampleRate);
   /** @type {Resampler[]} one per channel of the stream that is being played */
   #resamplers = [];
@@ -102,4 +111,4 @@ class PlaybackProcessor extends AudioWorkletProcessor {
   }
 }
 
-registerProcessor("voicews-playback", PlaybackProcessor);
+globalThis.registerProcessor?.("voicews-playback", PlaybackProcessor);

@@ -39,15 +39,14 @@ function invalid(message) {
 
 /**
  * @param {unknown} options
- * @param {readonly string[]} [others] names that belong to somebody else
  * @returns {WebSocketTransportOptions}
  * @throws {VoiceError} invalid-argument
  */
-export function checkOptions(options, others = []) {
+export function checkOptions(options) {
   if (options === undefined || options === null) return {};
   if (typeof options !== "object") throw invalid(`Expected an object of options, found ${typeof options}.`);
   const found = Object.fromEntries(
-    Object.entries(options).filter(([name, value]) => value !== undefined && !others.includes(name)),
+    Object.entries(options).filter(([, value]) => value !== undefined),
   );
   for (const name of Object.keys(found)) {
     if (!KNOWN.has(name)) {

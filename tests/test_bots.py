@@ -10,6 +10,7 @@ import pytest
 from tests.audio.signals import fan_noise, pcm, samples, speech
 from tests.fakes import current_loop, settle, virtual_time
 from voicews.audio.pcm import Pcm
+from voicews.audio.turns import PitchTurnAnalyzer, TurnAnalyzer, TurnParams
 from voicews.audio.vad import EnergyVAD, VADAnalyzer
 from voicews.audio.wav import wrap_wav
 from voicews.bots import Bot, Playback
@@ -796,3 +797,18 @@ class TestEnd:
         assert await call.task.wait() == "bye"
         assert call.frames[-1:] == [EndFrame("bye")]
         await call.finish()
+
+
+def test_what_is_kept_for_a_turn_that_is_noticed_late() -> None:
+    class Patient(Bot):
+        def turn_analyzer(self) -> TurnAnalyzer:
+            return PitchTurnAnalyzer(TurnParams(min_interruption_secs=0.8))
+
+        async def on_utterance(self, utterance: AudioRawFrame) -> None: ...
+
+    bot = Patient()
+    params = bot.transport_params()
+    assert isinstance(params.turn_analyzer, PitchTurnAnalyzer)
+    assert bot._utterance is not None
+    assert bot._utterance.lookback_secs == 0.8
+    assert Bot().transport_params().turn_analyzer is None

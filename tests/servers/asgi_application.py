@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,6 +74,14 @@ async def closes(socket: Socket) -> None:
     await socket.read()
 
 
+async def closes_late(socket: Socket) -> None:
+    """Closes after a message; until then the process does nothing else."""
+    await socket.receive()
+    time.sleep(0.3)  # noqa: ASYNC251 - meanwhile the peer closes as well
+    await socket.close()
+    await socket.read()
+
+
 async def pours(socket: Socket) -> None:
     """Sends messages whose first four bytes count them, and closes."""
     size = int(socket.options["size"])
@@ -116,7 +125,7 @@ async def breaks_off(socket: Socket) -> None:
 
 KINDS: dict[str, Callable[[Socket], Awaitable[None]]] = {
     f"/{kind.__name__}": kind
-    for kind in (echo, stuck, closes, pours, pours_and_reads, outlives, breaks_off)
+    for kind in (echo, stuck, closes, closes_late, pours, pours_and_reads, outlives, breaks_off)
 }
 _states: dict[str, State] = {}
 

@@ -382,6 +382,17 @@ async def test_a_peer_that_does_not_read_is_let_go(server: Server, name: str) ->
 
 
 @on_all
+async def test_both_sides_close_at_the_same_moment(server: Server, name: str) -> None:
+    async with server.open("closes_late", name=name, code=4321, reason="over") as client:
+        await client.send("go on")
+        # Its own close is there before the server has written its.
+        await asyncio.sleep(0.1)
+        await client.close()
+        assert client.protocol.close_rcvd is not None
+        assert client.protocol.close_rcvd.code == 4321
+
+
+@on_all
 async def test_the_peer_closes(server: Server, name: str) -> None:
     async with server.open("echo", name=name) as client:
         await client.close(4321, "enough")

@@ -576,6 +576,7 @@ class TestBadMessages:
             (InputAudioRawFrame(b"abc", 8000), "expected a multiple of 2 bytes, found 3"),
             (InputAudioRawFrame(b"abcd", 16000, 3), "expected a multiple of 6 bytes, found 4"),
             (InputAudioRawFrame(wrap_wav(b"ab", 1234), 16000), "found 1234"),
+            (InputAudioRawFrame(wrap_wav(b"", 16000, 9), 16000), "at most 8 channels, found 9"),
             (InputAudioRawFrame(b"RIFFxxxxWAVE", 16000), "WAV: expected a fmt and a data chunk"),
         ],
     )

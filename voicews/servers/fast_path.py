@@ -40,9 +40,11 @@ DAPHNE_NAMES = (
     "STATE_OPEN",
     "connectionLost",
     "dataReceived",
+    "dropConnection",
     "sendCloseFrame",
     "state",
     "transport",
+    "wasClean",
 )
 PRODUCER_NAMES = ("abortConnection", "loseConnection", "pauseProducing", "registerProducer")
 
@@ -101,6 +103,7 @@ class DaphneConnection(Connection):
         # Autobahn's, before they are replaced below.
         self._data_received = protocol.dataReceived
         self._connection_lost = protocol.connectionLost
+        self._drop_connection = protocol.dropConnection
         transport = _TwistedTransport(protocol, self._writable)
         super().__init__(transport, send, writes_frames=True, inflates=inflates)
         # The transport calls these when its buffer is fuller than 64 KiB, and when it is empty
@@ -117,6 +120,7 @@ class DaphneConnection(Connection):
         super().start(receive)
         self._protocol.dataReceived = self._received
         self._protocol.connectionLost = self._closed
+        self._protocol.dropConnection = self._drop
 
     async def send(self, message: Message) -> None:
         await self._writable.wait()
@@ -136,6 +140,11 @@ class DaphneConnection(Connection):
         self._lost()
         self._writable.set()
         self._connection_lost(*reason)
+
+    def _drop(self, abort: bool = False) -> None:
+        # Autobahn resets the connection when both sides have sent their close. If they did so at
+        # the same moment, ours has not left yet, and the peer would see a lost connection.
+        self._drop_connection(abort and not self._protocol.wasClean)
 
     async def _server_close(self, message: Message) -> None:
         protocol = self._protocol

@@ -42,6 +42,7 @@ from voicews.frames import (
     UserStoppedSpeakingFrame,
 )
 from voicews.pipeline.processor import FrameProcessor
+from voicews.serializers.protobuf import MAX_CHANNELS
 from voicews.transports.effects import AudioPart, audio_threads
 from voicews.transports.params import SAMPLE_RATES, TransportParams
 from voicews.transports.pictures import PictureInput, Send
@@ -256,6 +257,8 @@ class InputTransport(FrameProcessor):
         if is_wav(pcm):
             wav = split_wav(pcm)
             pcm, rate, channels = wav.audio, wav.sample_rate, wav.num_channels
+            if channels > MAX_CHANNELS:
+                raise InvalidMessage(f"expected at most {MAX_CHANNELS} channels, found {channels}")
         elif rate == self._rate and channels == self._channels:
             return frame
         if rate != self._rate and rate not in SAMPLE_RATES:

@@ -5,6 +5,9 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 SHELL := /bin/bash
+# $(call install,environment,what): uv takes seconds; pip, which takes minutes, knows more kinds of configuration.
+install = .venv/bin/uv pip install --quiet --python $(1)/bin/python $(2) \
+  || $(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test system-packages interop demo check test test-newest lint format docs bench messages clean
@@ -29,8 +32,8 @@ setup: .venv/.installed
 	@$(PYTHON) -c 'import ensurepip, venv' \
 	  || { echo "this Python cannot make environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[uvicorn]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' 'uv>=0.9'
+	$(call install,.venv,--editable '.[uvicorn]' --group dev)
 	@touch $@
 
 .venv/.installed-demo: pyproject.toml
@@ -100,8 +103,7 @@ ifeq ($(NEWEST_PYTHON),)
 else
 	test -x .venv-newest/bin/python || $(NEWEST_PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
-	  --editable '.[uvicorn]' --group test --group demo
+	$(call install,.venv-newest,--upgrade --editable '.[uvicorn]' --group test --group demo)
 	.venv-newest/bin/python -c 'import django, sys; print("Django", django.__version__, "on Python", sys.version)'
 	.venv-newest/bin/python -m pytest -q -n 3 -m 'not program and not alone'
 	.venv-newest/bin/python -m pytest -q -n 3 -m 'not alone' --dist loadfile $(NEWEST_PROGRAM_TESTS)

@@ -9,7 +9,7 @@ from tests.sessions.conftest import StartCluster
 from tests.sessions.postgres import running_postgres
 from tests.sessions.storm import race
 
-CLIENTS, ROUNDS = 200, 20
+CLIENTS, ROUNDS = 200, 6
 #: The first client says nothing until the last one is there, which takes a busy machine a while.
 STORM = {"CALL_START_TIMEOUT_SECS": 60}
 

@@ -62,3 +62,27 @@ def test_length_of_audio(
     assert audio.num_frames == num_frames
     assert audio.duration_secs == pytest.approx(secs)
     assert audio.pts is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("StartInterruptionFrame", frames.InterruptionFrame),
+        ("TransportMessageFrame", frames.OutputTransportMessageFrame),
+        ("TransportMessageUrgentFrame", frames.OutputTransportMessageUrgentFrame),
+        ("InputTransportMessageUrgentFrame", frames.InputTransportMessageFrame),
+        ("InputTextRawFrame", frames.InputTextFrame),
+        ("InputTransportStartAudioStreamingFrame", frames.StartInputFrame),
+        ("EndWorkerFrame", frames.EndRequestFrame),
+        ("EndTaskFrame", frames.EndRequestFrame),
+        ("CancelTaskFrame", frames.CancelWorkerFrame),
+    ],
+)
+def test_other_names_of_a_frame_lead_to_it(theirs: str, ours: type[Frame]) -> None:
+    assert getattr(frames, theirs) is ours
+    assert theirs in frames.__all__
+
+
+def test_a_cancel_ends_the_call_at_once() -> None:
+    assert frames.CancelWorkerFrame("why").at_once
+    assert not frames.EndWorkerFrame("why").at_once

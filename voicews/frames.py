@@ -30,6 +30,8 @@ __all__ = [
     "CallEndedFrame",
     "CallStartedFrame",
     "CancelFrame",
+    "CancelTaskFrame",
+    "CancelWorkerFrame",
     "ClientConnectedFrame",
     "ClientDisconnectedFrame",
     "ClientMessageFrame",
@@ -38,6 +40,8 @@ __all__ = [
     "Direction",
     "EndFrame",
     "EndRequestFrame",
+    "EndTaskFrame",
+    "EndWorkerFrame",
     "ErrorFrame",
     "FilterControlFrame",
     "FilterEnableFrame",
@@ -53,7 +57,10 @@ __all__ = [
     "InputFrame",
     "InputImageRawFrame",
     "InputTextFrame",
+    "InputTextRawFrame",
     "InputTransportMessageFrame",
+    "InputTransportMessageUrgentFrame",
+    "InputTransportStartAudioStreamingFrame",
     "InterruptionFrame",
     "MarkFrame",
     "MarkPlayedFrame",
@@ -76,9 +83,12 @@ __all__ = [
     "SpriteFrame",
     "StartFrame",
     "StartInputFrame",
+    "StartInterruptionFrame",
     "SystemFrame",
     "TextFrame",
     "TranscriptionFrame",
+    "TransportMessageFrame",
+    "TransportMessageUrgentFrame",
     "UserImageRawFrame",
     "UserImageRefusedFrame",
     "UserImageRequestFrame",
@@ -163,6 +173,21 @@ class EndRequestFrame(SystemFrame):
     at_once: bool = False
 
 
+#: The same by the field's names.
+EndWorkerFrame = EndTaskFrame = EndRequestFrame
+
+
+@dataclass(slots=True)
+class CancelWorkerFrame(EndRequestFrame):
+    """Travels upstream: a processor asks the task to end the call at once."""
+
+    at_once: bool = True
+
+
+#: The same by the name that it had before.
+CancelTaskFrame = CancelWorkerFrame
+
+
 @dataclass(slots=True)
 class ErrorFrame(SystemFrame):
     """A processor failed. `error` is safe to show to a client; `fatal` ends the call."""
@@ -175,6 +200,10 @@ class ErrorFrame(SystemFrame):
 @dataclass(slots=True)
 class InterruptionFrame(SystemFrame):
     """The bot stops talking: queued `DataFrame`s are dropped, the client flushes its player."""
+
+
+#: The same by the name that it had before.
+StartInterruptionFrame = InterruptionFrame
 
 
 # --- the client -------------------------------------------------------------------------------
@@ -568,6 +597,10 @@ class InputTextFrame(InputFrame):
     id: str = ""
 
 
+#: The same by the field's name.
+InputTextRawFrame = InputTextFrame
+
+
 @dataclass(slots=True)
 class TranscriptionFrame(InputFrame):
     """What the user said; `timestamp` is ISO 8601; not `final` while it may still change."""
@@ -627,6 +660,10 @@ class InputTransportMessageFrame(InputFrame):
     message: dict[str, Any]
 
 
+#: The same by the name that it had before.
+InputTransportMessageUrgentFrame = InputTransportMessageFrame
+
+
 @dataclass(slots=True)
 class OutputTransportMessageFrame(DataFrame):
     """A message to the client that keeps its place among the audio."""
@@ -634,11 +671,19 @@ class OutputTransportMessageFrame(DataFrame):
     message: dict[str, Any]
 
 
+#: The same by the name that it had before.
+TransportMessageFrame = OutputTransportMessageFrame
+
+
 @dataclass(slots=True)
 class OutputTransportMessageUrgentFrame(SystemFrame):
     """A message to the client that leaves at once."""
 
     message: dict[str, Any]
+
+
+#: The same by the name that it had before.
+TransportMessageUrgentFrame = OutputTransportMessageUrgentFrame
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -357,9 +358,33 @@ async def test_it_connects_when_it_is_activated(research: type[Research]) -> Non
         await here.voice.deactivate_worker("proxy")
         await until(lambda: here.names() == ["on_connected", "on_disconnected"])
         assert here.events[1][1].close_code == 1000
-        assert "research" not in here.runner.registry
+        await until(lambda: "research" not in here.runner.registry)
         await here.voice.activate_worker("proxy")
         await here.linked()
+
+
+async def test_it_has_been_activated_when_the_link_is_open_or_has_failed(
+    research: type[Research],
+) -> None:
+    async with serving(research) as port, Here(port.port, active=False) as here:
+        await here.proxy.on_activated(None)
+        assert here.proxy.is_connected
+        await here.proxy.on_activated(None)
+        assert len(research.made) == 1
+    async with Here(free_port(), active=False) as here:
+        async with asyncio.timeout(5):
+            await here.proxy.on_activated(None)
+        assert not here.proxy.is_connected
+
+
+async def test_a_deactivation_does_not_wait_for_a_server_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with Here(listener.getsockname()[1], active=False) as here:
+            await here.voice.activate_worker("proxy")
+            await until(lambda: here.proxy._linking is not None)
+            await here.voice.deactivate_worker("proxy")
+            async with asyncio.timeout(5):
+                await until(lambda: here.proxy._linking is None)
 
 
 # --- what passes --------------------------------------------------------------------------------
@@ -412,12 +437,12 @@ async def test_only_what_is_for_the_local_worker_enters(
         BusJobUpdateMessage(source="research", target="another", job_id="no"),
         BusJobUpdateMessage(source="research", job_id="no"),
         BusEndMessage(source="research"),
-        BusFrameMessage(source="research", target="another", frame=frame),
         BusWorkerRegistryMessage(
             source="x", runner="far", workers=[entry, WorkerRegistryEntry(name="voice")]
         ),
         BusWorkerRegistryMessage(source="x", runner="far", workers=[]),
         BusFrameMessage(source="research", frame=frame),
+        BusFrameMessage(source="research", target="another", frame=frame),
         BusWorkerRegistryMessage(source="x", runner="far", workers=[entry]),
         BusJobUpdateMessage(source="research", target="voice", job_id="yes"),
     ]
@@ -436,11 +461,11 @@ async def test_only_what_is_for_the_local_worker_enters(
         await until(lambda: here.voice.of(BusJobUpdateMessage))
         assert [message.job_id for message in here.voice.of(BusJobUpdateMessage)] == ["yes"]
         assert [message.frame for message in here.voice.of(BusFrameMessage)] == [frame]
-        assert [message.frame for message in another.of(BusFrameMessage)] == [frame]
+        assert [message.frame for message in another.of(BusFrameMessage)] == [frame, frame]
         assert another.of(BusJobUpdateMessage) == []
         assert here.runner.registry.remote_workers == ["research"]
-        assert here.proxy.refused_messages == 6
-        assert here.proxy.received_messages == 3
+        assert here.proxy.refused_messages == 5
+        assert here.proxy.received_messages == 4
         assert len([r for r in caplog.records if "was refused" in r.message]) == 1
 
 
@@ -727,7 +752,7 @@ HOSTILE: dict[str, str | bytes] = {
     "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "no JSON": b"\x00\x01\x02",
     "text": "hello",
-    "text that is a message": message_to("research").decode(),
+    "text of another type": '{"__type__":"os.system","__data__":"true"}',
     "another's mail": message_to("somebody else"),
 }
 
@@ -748,6 +773,16 @@ async def test_hostile_messages_are_refused_and_the_link_is_kept(
         assert server.refused_messages == len(HOSTILE)
         assert client.close_code is None
     assert not {name for name in set(sys.modules) - modules if "antigravity" in name}
+
+
+@pytest.mark.parametrize("ours", [False, True])
+async def test_text_frames_are_taken_like_binary_ones(research: type[Research], ours: bool) -> None:
+    async with serving(research) as port, raw_client(port.port, ours=ours) as client:
+        if ours:
+            await client.send(control(HELLO, {"received": 0}).decode())
+        await client.send(message_to("research").decode())
+        await until(lambda: research.made[0].server.received_messages == 1)
+        assert research.made[0].server.refused_messages == 0
 
 
 async def test_ten_bad_messages_in_a_row_are_too_many(research: type[Research]) -> None:

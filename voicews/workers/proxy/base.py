@@ -48,8 +48,9 @@ class ProxyWorker(BaseWorker):
 
     * Out go messages whose target is `remote`, and those of the types `forward_messages` whose
       source is `local`; never a `BusLocalMessage`.
-    * In come messages whose target is `local`, those of the types `forward_messages` without
-      another target, and the announcement of `remote`. Anything else is refused and counted.
+    * In come messages whose target is `local`, those of the types `forward_messages` whatever
+      their target, and the announcement of `remote`. Anything else is refused and counted. So
+      forward only types that any worker here may get from the remote.
 
     What can't leave waits, in a queue of `max_queued_messages`: the oldest data messages make room
     for new ones, system messages go first and are dropped last. The bus never waits.
@@ -243,7 +244,7 @@ class ProxyWorker(BaseWorker):
         self._heard_at = asyncio.get_running_loop().time()
         try:
             if isinstance(data, str):
-                raise InvalidMessage("expected a binary message, found text")
+                data = data.encode(errors="replace")
             if self._link.is_control(data):
                 self._take_control(data)
                 return
@@ -286,7 +287,8 @@ class ProxyWorker(BaseWorker):
                 raise NotAllowed("expected the remote worker alone to be announced")
             self._remote_runner = message.runner
             return
-        forwarded = isinstance(message, self._forward_messages) and message.target is None
+        # Without a target it would reach every worker: with one it reaches fewer.
+        forwarded = isinstance(message, self._forward_messages)
         if not forwarded and message.target != self._local:
             raise NotAllowed("expected a message to the local worker, found another target")
 

@@ -23,7 +23,7 @@ from voicews.transports.reconnect import (
     dial,
     public_url,
 )
-from voicews.workers.messages import BusMessage, Payload
+from voicews.workers.messages import BusDeactivateWorkerMessage, BusMessage, Payload
 from voicews.workers.outbox import MAX_MESSAGE_BYTES
 from voicews.workers.proxy.base import CLOSE_TIMEOUT_SECS, ProxyWorker
 from voicews.workers.proxy.link import LINK_HEADER, SUBPROTOCOL
@@ -95,11 +95,22 @@ class WebSocketProxyClient(ProxyWorker):
         self._max_messages_burst = max_messages_burst
         self._link_id = ""
         self._linking: asyncio.Task[None] | None = None
+        #: The first attempt to connect is over.
+        self._attempted = asyncio.Event()
 
     async def on_activated(self, args: Payload | None) -> None:
-        """Connect. Does not wait for it."""
+        """Connect. Returns when the link is open, or the first attempt has failed: within 10 s."""
         if self._linking is None or self._linking.done():
+            self._attempted = attempted = asyncio.Event()
             self._linking = asyncio.get_running_loop().create_task(self._stay_linked())
+            self._linking.add_done_callback(lambda _task: attempted.set())
+        await self._attempted.wait()
+
+    def deliver(self, message: BusMessage) -> None:
+        if isinstance(message, BusDeactivateWorkerMessage) and message.target == self.name:
+            # It waits behind an activation, which is of no use any more.
+            self._attempted.set()
+        super().deliver(message)
 
     async def on_deactivated(self) -> None:
         """Disconnect."""
@@ -126,6 +137,7 @@ class WebSocketProxyClient(ProxyWorker):
                 is_final, why = error.permanent, str(error)
                 logger.warning("worker %s: %s", self.name, error)
                 self._events.send("on_connection_failed", error=error)
+                self._attempted.set()
             else:
                 opened_at = loop.time()
                 await self._hold(websocket)
@@ -157,6 +169,7 @@ class WebSocketProxyClient(ProxyWorker):
     async def _hold(self, websocket: ClientConnection) -> None:
         confirms = websocket.subprotocol == SUBPROTOCOL
         self._attach(ClientSocket(websocket), confirms=confirms)
+        self._attempted.set()
         logger.info("worker %s: connected to %s", self.name, public_url(self._url))
         self._events.send("on_connected", websocket=websocket)
         try:

@@ -168,7 +168,7 @@ def test_the_wheel_says_what_it_needs(wheel: Path) -> None:
         "Classifier: Programming Language :: Python :: 3.14",
         "Classifier: Typing :: Typed",
         "License-Expression: BSD-3-Clause",
-        "Requires-Dist: daphne>=4.2.2",
+        "Requires-Dist: daphne<5,>=4.2.2",
         "Provides-Extra: uvicorn",
     ):
         assert line in metadata.splitlines()

@@ -14,7 +14,7 @@ class VoicewsConfig(AppConfig):
     def ready(self) -> None:
         from voicews import checks
         from voicews.consumers import standalone
-        from voicews.servers import log_redaction, readiness
+        from voicews.servers import log_redaction, probe, readiness
         from voicews.sessions import startup
         from voicews.telephony import hangups
 
@@ -24,3 +24,4 @@ class VoicewsConfig(AppConfig):
         standalone.connect()
         hangups.connect()
         log_redaction.install()
+        readiness.when_ready(probe.look_at_servers)

@@ -151,8 +151,8 @@ def check_server(
                 id="voicews.W002",
             )
         )
-    version = importlib.metadata.version("daphne")
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:3]) < OLDEST_DAPHNE:
+    version = _version("daphne")
+    if version and tuple(int(one) for one in re.findall(r"\d+", version)[:3]) < OLDEST_DAPHNE:
         messages.append(
             checks.Warning(
                 f"Daphne {version} accepts messages of any size from any client (CVE-2026-44545).",
@@ -161,6 +161,13 @@ def check_server(
             )
         )
     return messages
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def check_channel_layer(

@@ -202,7 +202,7 @@ class Connection:
             if not self.send_now(message["text"] if data is None else data):
                 await self._server_send(message)
         elif kind == "websocket.close":
-            await self._close({**message, "reason": _fitting(message.get("reason"))})
+            await self._close({**message, "reason": fitting_reason(message.get("reason"))})
         else:
             await self._server_send(message)
             if kind == "websocket.accept" and self.state is ConnectionState.CONNECTING:
@@ -410,7 +410,7 @@ class Connection:
             self._deadline = self._loop.call_later(CLOSE_TIMEOUT_SECS, self._let_go)
 
 
-def _fitting(reason: str | None) -> str:
+def fitting_reason(reason: str | None) -> str:
     """As much of a close's reason as fits, and never half a character."""
     return (reason or "").encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 

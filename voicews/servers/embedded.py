@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from voicews.exceptions import ConfigurationError, InvalidState
+from voicews.servers import probe
 
 if TYPE_CHECKING:
     import uvicorn
@@ -60,6 +61,10 @@ def _build_server(application: Any) -> tuple[uvicorn.Server, asyncio.Event]:
         raise ConfigurationError(
             "listening needs uvicorn, which is not installed: pip install 'voicews[uvicorn]'"
         ) from error
+    if not probe.UVICORN_SERVER.is_in(uvicorn.Server):
+        raise ConfigurationError(
+            f"listening needs a uvicorn that is known here, found {uvicorn.__version__}"
+        )
 
     opened = asyncio.Event()
 

@@ -2,23 +2,22 @@
 
 uvicorn and Daphne hand over bound functions; the connection is behind them. It is stood between by
 `voicews.servers.connection`, with asyncio's and Twisted's own means (`set_protocol`,
-`dataReceived`, producers). What of a server is no public interface is asked for in this module
-alone, and looked for before it is used: with any other server, or where a name is gone, the
-application gets the `send` and `receive` that it was given, and the limits hold per message.
+`dataReceived`, producers). `voicews.servers.probe` has what of that is no public interface: with
+any other server, or where a name is gone, the application gets the `send` and `receive` that it was
+given, and the limits hold per message.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from voicews.close_codes import CloseCode
-from voicews.servers.connection import MAX_REASON_BYTES, Connection, Message
+from voicews.servers import probe
+from voicews.servers.connection import MAX_REASON_BYTES, Connection, Message, fitting_reason
 
 __all__ = [
     "MAX_REASON_BYTES",
@@ -29,26 +28,11 @@ __all__ = [
     "wrap_send",
 ]
 
-logger = logging.getLogger(__name__)
-
-#: What must be there: of uvicorn's protocol objects and their transports, of Daphne's.
-UVICORN_NAMES = ("connection_lost", "data_received", "eof_received", "pause_writing", "transport")
-TRANSPORT_NAMES = ("get_protocol", "get_write_buffer_size", "pause_reading", "set_protocol")
-DAPHNE_NAMES = (
-    "STATE_CLOSED",
-    "STATE_CONNECTING",
-    "STATE_OPEN",
-    "connectionLost",
-    "dataReceived",
-    "dropConnection",
-    "sendCloseFrame",
-    "state",
-    "transport",
-    "wasClean",
-)
-PRODUCER_NAMES = ("abortConnection", "loseConnection", "pauseProducing", "registerProducer")
-
-_warned: set[str] = set()
+#: Codes that Daphne's own close can't send become others: 1012 becomes 3012. A client comes back
+#: after those, and doesn't after this one.
+DAPHNE_OWN_CODES = range(3000, 5000)
+DAPHNE_CODE_OFFSET = 2000
+DAPHNE_FINAL_CODES = {CloseCode.NOT_ALLOWED: CloseCode.NORMAL}
 
 
 class UvicornConnection(Connection, asyncio.Protocol):
@@ -56,9 +40,7 @@ class UvicornConnection(Connection, asyncio.Protocol):
 
     def __init__(self, send: Any, protocol: Any, *, inflates: bool) -> None:
         # The older implementations answer the handshake some time after the accept.
-        module = sys.modules.get("uvicorn.protocols.websockets.websockets_sansio_impl")
-        sansio = getattr(module, "WebSocketsSansIOProtocol", None)
-        writes_frames = sansio is not None and type(protocol) is sansio
+        writes_frames = type(protocol) is probe.UVICORN_FRAMES.the_class()
         super().__init__(protocol.transport, send, writes_frames=writes_frames, inflates=inflates)
         self._protocol = protocol
 
@@ -147,15 +129,7 @@ class DaphneConnection(Connection):
         self._drop_connection(abort and not self._protocol.wasClean)
 
     async def _server_close(self, message: Message) -> None:
-        protocol = self._protocol
-        if protocol.state == protocol.STATE_CONNECTING:
-            await self._server_send(message)
-        elif protocol.state == protocol.STATE_OPEN:
-            protocol.sendCloseFrame(
-                code=message.get("code") or CloseCode.NORMAL,
-                reasonUtf8=message["reason"].encode(),
-                isReply=False,
-            )
+        await _close_daphne(self._protocol, self._server_send, message)
 
 
 class _TwistedTransport:
@@ -196,19 +170,18 @@ def wrap_send(send: Any, scope: Any = None) -> Any:
         name == b"sec-websocket-extensions" and b"permessage-deflate" in value
         for name, value in (scope or {}).get("headers", ())
     )
-    protocol: Any
-    if isinstance(send, partial):
-        protocol = send.args[0] if send.args else None
-        if not _is_from("daphne", protocol) or not _has("Daphne", protocol, DAPHNE_NAMES):
-            return send
-        if not _has("Daphne", protocol.transport, PRODUCER_NAMES):
-            return send
-        return DaphneConnection(send, protocol, inflates=inflates).send
-    protocol = getattr(send, "__self__", None)
-    if not _is_from("uvicorn", protocol) or not _has("uvicorn", protocol, UVICORN_NAMES):
+    if isinstance(send, partial) or _is_made_by("daphne", send):
+        return _wrap_daphne(send, inflates)
+    protocol: Any = getattr(send, "__self__", None)
+    if not _is_from("uvicorn", protocol):
+        # A function of uvicorn's that is bound to something else, or to nothing.
+        if _is_made_by("uvicorn", send):
+            probe.UVICORN_SEND.is_in(None)
+        return send
+    if not probe.UVICORN_SOCKET.is_in(protocol):
         return send
     transport = protocol.transport
-    if not _has("uvicorn", transport, TRANSPORT_NAMES) or transport.get_protocol() is not protocol:
+    if not probe.ASYNCIO_TRANSPORT.is_in(transport) or transport.get_protocol() is not protocol:
         return send
     return UvicornConnection(send, protocol, inflates=inflates).send
 
@@ -251,30 +224,66 @@ def abort_if_blocked(send: Any) -> None:
         connection.abort_if_blocked()
 
 
+def _wrap_daphne(send: Any, inflates: bool) -> Any:
+    if not _is_made_by("daphne", send):
+        return send
+    if not probe.DAPHNE_SEND.is_in(send) or not _is_from("daphne", next(iter(send.args), None)):
+        return partial(_send_as_daphne_can, send)
+    protocol = send.args[0]
+    if not probe.DAPHNE_CLOSE.is_in(protocol):
+        return partial(_send_as_daphne_can, send)
+    if not probe.DAPHNE_SOCKET.is_in(protocol) or not probe.TWISTED_TRANSPORT.is_in(
+        protocol.transport
+    ):
+        return partial(_send_with_every_code, protocol, send)
+    return DaphneConnection(send, protocol, inflates=inflates).send
+
+
+async def _send_with_every_code(protocol: Any, send: Any, message: Message) -> None:
+    if message["type"] == "websocket.close":
+        message = {**message, "reason": fitting_reason(message.get("reason"))}
+        await _close_daphne(protocol, send, message)
+    else:
+        await send(message)
+
+
+async def _send_as_daphne_can(send: Any, message: Message) -> None:
+    code = message.get("code")
+    if message["type"] == "websocket.close" and code and code != CloseCode.NORMAL:
+        if code in DAPHNE_FINAL_CODES:
+            message = {**message, "code": int(DAPHNE_FINAL_CODES[code])}
+        elif code not in DAPHNE_OWN_CODES:
+            message = {**message, "code": code + DAPHNE_CODE_OFFSET}
+    await send(message)
+
+
+async def _close_daphne(protocol: Any, send: Any, message: Message) -> None:
+    """Close with the message's code and reason, which Daphne's own close would not send."""
+    if protocol.state == protocol.STATE_CONNECTING:
+        await send(message)
+    elif protocol.state == protocol.STATE_OPEN:
+        protocol.sendCloseFrame(
+            code=message.get("code") or CloseCode.NORMAL,
+            reasonUtf8=message["reason"].encode(),
+            isReply=False,
+        )
+
+
 def _is_from(package: str, protocol: Any) -> bool:
     return any(kind.__module__.partition(".")[0] == package for kind in type(protocol).__mro__)
 
 
-def _has(server: str, found: Any, names: tuple[str, ...]) -> bool:
-    """Whether all names are there; a warning, once, if not."""
-    missing = [name for name in names if not hasattr(found, name)]
-    if missing and server not in _warned:
-        _warned.add(server)
-        logger.warning(
-            "this version of %s has no %s: its sockets are served by plain ASGI, which is slower,"
-            " and floods of fragments or pings are limited by the server alone",
-            server,
-            ", ".join(missing),
-        )
-    return not missing
+def _is_made_by(package: str, function: Any) -> bool:
+    if isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__module__", "")).partition(".")[0] == package
 
 
 def _past_sessions(send: Any) -> Any:
     """The `send` inside those of Channels' session middleware, which act on HTTP responses only."""
-    module = sys.modules.get("channels.sessions")
-    kind = getattr(module, "InstanceSessionWrapper", None)
+    kind = probe.CHANNELS_SESSIONS.the_class()
     wrapper: Any = getattr(send, "__self__", None)
-    while kind is not None and type(wrapper) is kind and hasattr(wrapper, "real_send"):
+    while kind is not None and type(wrapper) is kind and probe.CHANNELS_SESSIONS.is_in(wrapper):
         send = wrapper.real_send
         wrapper = getattr(send, "__self__", None)
     return send

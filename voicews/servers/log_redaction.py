@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
+from functools import wraps
 from typing import Any
+
+from voicews.servers import probe
 
 MASK = "***"
 #: The loggers to which servers write addresses, and Django for them. A filter of a logger sees what
@@ -89,13 +91,16 @@ def install() -> None:
 
 def _mask_daphne() -> None:
     """Have Daphne's access log masked: it has no logger."""
-    access = sys.modules.get("daphne.access")
-    if access is None or hasattr(access.AccessLogGenerator.write_entry, "__wrapped__"):
+    generator = probe.DAPHNE_ACCESS.the_class()
+    if generator is None or not probe.DAPHNE_ACCESS.is_in(generator):
         return
-    write_entry = access.AccessLogGenerator.write_entry
+    write_entry = generator.write_entry
+    if hasattr(write_entry, "__wrapped__"):
+        return
 
-    def write_masked(self: Any, host: Any, date: Any, request: str, **details: Any) -> None:
-        write_entry(self, host, date, mask(request), **details)
+    @wraps(write_entry)
+    def write_masked(self: Any, *args: Any, **details: Any) -> None:
+        masked = {name: _mask_value(value) for name, value in details.items()}
+        write_entry(self, *map(_mask_value, args), **masked)
 
-    write_masked.__wrapped__ = write_entry  # type: ignore[attr-defined]
-    access.AccessLogGenerator.write_entry = write_masked
+    generator.write_entry = write_masked

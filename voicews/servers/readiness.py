@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from voicews.servers import probe
+
 logger = logging.getLogger(__name__)
 
 LIFESPAN_SETTLE_SECS = 0.1
@@ -82,6 +84,8 @@ def watch_daphne() -> None:
 
     # When the reactor says that it runs, its asyncio loop doesn't yet: one turn later it does.
     running: Any = reactor
+    if not probe.TWISTED_REACTOR.is_in(running):
+        return
     running.callWhenRunning(running.callLater, 0, server_ready)
 
 

@@ -1,4 +1,4 @@
-"""Servers of which something is gone that voicews looks for: calls go on, and one warning says it."""
+"""Servers of which something is gone that voicews looks for: calls go on, one warning says it."""
 
 from __future__ import annotations
 

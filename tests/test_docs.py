@@ -13,6 +13,7 @@ import pytest
 
 from tests.documentation import Block, pages, python_blocks
 from tests.server_processes import ROOT
+from voicews.bots import Bot
 from voicews.close_codes import FINAL, CloseCode
 
 
@@ -54,6 +55,20 @@ def test_what_a_module_makes_public_is_there_and_described(name: str) -> None:
         thing = getattr(module, public)
         if inspect.isclass(thing) or inspect.isroutine(thing):
             assert thing.__doc__, f"{name}.{public} has no docstring"
+
+
+def test_every_handler_and_method_of_a_bot_is_in_the_tables() -> None:
+    text = (ROOT / "docs/reference/bots.md").read_text()
+    # What the app calls, and what `docs/howto/own-pipeline.md` is about.
+    internal = {
+        *("build_pipeline", "cleanup", "mark_migrating", "process_frame", "resume_from"),
+        *("saved_state", "saves_state_every_secs"),
+    }
+    names = {
+        name for name in vars(Bot) if not name.startswith("_") and callable(getattr(Bot, name))
+    }
+    missing = {name for name in names - internal if f"`{name}(" not in text.replace("await ", "")}
+    assert not missing
 
 
 def test_names_in_the_text_lead_somewhere() -> None:

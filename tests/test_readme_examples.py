@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,9 @@ async def test_the_agent() -> None:
         async def think(self, history: list[dict[str, str]]) -> str:
             return f"You said: {history[-1]['content']}"
 
-        async def synthesize(self, text: str) -> bytes:
-            return bytes(24000)
+        async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+            for _ in range(10):
+                yield bytes(9600)
 
     async with BotCall(Owl()) as call:
         await call.wait_speaking()
@@ -146,9 +148,26 @@ async def test_the_agent() -> None:
         await call.speak(pcm(speech(1.0, 16000)))
         await call.stay_silent(1.5)
         assert call.texts == ["Hello, how can I help?", "You said: Who?"]
+        assert [data["text"] for data in call.rtvi_data("user-transcription")] == ["Who?"]
+        await call.wait_speaking()
+        await asyncio.sleep(0.5)
+        await call.speak(pcm(speech(1.0, 16000)))
+        answer = call.bot.history[2]["content"]
+        assert "You said: Who?".startswith(answer)
+        assert len(answer) < len("You said: Who?")
         state = await call.bot.saved_state()
     async with BotCall(Owl(), state=state) as call:
-        assert len(call.bot.history) == 3
+        assert call.bot.history[2]["content"] == answer
+
+
+def test_the_storage() -> None:
+    """A browser uses the same one in tests/browser/test_static_files.py."""
+    from tests.projects.hashed_files import HashedFiles as Tested
+
+    storage = namespace("mysite/storage.py")["StaticFiles"]
+    assert storage.__bases__ == Tested.__bases__
+    assert storage.support_js_module_import_aggregation
+    assert Tested.support_js_module_import_aggregation
 
 
 def test_bots_with_other_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

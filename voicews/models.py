@@ -398,7 +398,7 @@ class UsedNonce(models.Model):
 class Dashboard(VoiceSession):
     """No rows of its own: the admin lists models, and its dashboard is listed as this one.
 
-    Whoever may view sessions may see it; it has no permissions of its own.
+    Users who may view sessions may see it; it has no permissions of its own.
     """
 
     class Meta:

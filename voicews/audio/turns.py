@@ -29,7 +29,7 @@ class TurnParams:
     Raises `ConfigurationError` for a value out of range.
     """
 
-    #: While the bot speaks, less voice than this is a nod ("mm-hm") and silences nobody. Longer:
+    #: While the bot speaks, less voice than this is a nod ("mm-hm") and does not interrupt. Longer:
     #: fewer nods taken for an answer, and real interruptions come later by as much. 0: none are.
     min_interruption_secs: float = 0.6
     #: After so much silence a turn is over, whatever the analyzer thinks.

@@ -316,9 +316,9 @@ class Bot(FrameProcessor):
         self.push_frame(frame, Direction.UPSTREAM)
 
     def send_audio(self, audio: AudioRawFrame, *, live: bool = False) -> None:
-        """Pass one piece of a stream on to the user; nobody follows whether it is heard.
+        """Pass one piece of a stream on to the user; whether it is heard is not followed.
 
-        `live` is for what is said at this moment by somebody else: pauses are left out while it is
+        `live` is for speech that another person is speaking now: pauses are left out while it is
         late, and all that would come two seconds late or more, or while no client is there.
         """
         pcm = self._speaker.joined(audio)

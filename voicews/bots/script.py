@@ -9,7 +9,7 @@ from typing import Final
 #: A word as speech services give its times: the word, and from when to when (ms) it is heard.
 TimedWord = tuple[str, float, float]
 
-#: Nobody speaks faster (characters a millisecond): of a text whose audio is still coming, no more
+#: The fastest speech (characters a millisecond): of a text whose audio is still coming, no more
 #: than this can have been heard.
 FASTEST_CHARS_PER_MS: Final = 0.025
 #: An end that was missed by so little (ms) was heard.

@@ -268,7 +268,7 @@ class Speaker:
             self._on_interrupted(playback)
 
     def report(self, error: Exception) -> None:
-        """What a stream comes from has failed, and nobody waits for the speech."""
+        """What a stream comes from has failed, and no caller awaits the speech."""
         self._bot.report_exception(error, "to get what it says")
 
     def _fed(self, task: asyncio.Task[None]) -> None:

@@ -133,7 +133,7 @@ class RTVIProcessor(FrameProcessor):
             self._segments.setdefault(frame.playback, {})[frame.segment] = segment_id
         self._send_segment(segment_id, frame.text, 0 if frame.spoken else None, frame.aggregated_by)
         if frame.spoken and not frame.playback:
-            # Nobody follows how it is heard.
+            # Its playout is not followed.
             self._send_segment(segment_id, frame.text, len(frame.text), frame.aggregated_by)
 
     def _report_progress(self, frame: BotOutputProgressFrame) -> None:
@@ -233,7 +233,7 @@ class RTVIProcessor(FrameProcessor):
         self.push_frame(ClientMessageFrame(kind, data.get("d"), request_id))
 
     def _notice(self, kind: str, request_id: str, data: dict[str, Any]) -> None:
-        """Hand the bot what wants no answer, unless it is that nobody takes it."""
+        """Hand the bot a message; the only answer is an error if the bot has no handler for it."""
         for name, types in _NOTICES[kind].items():
             if not isinstance(data.get(name), types):
                 self._refuse(request_id, f"expected {name} in {kind}")

@@ -198,7 +198,7 @@ class GenesysSerializer(TelephonySerializer):
         if self._rate_limit.take(self._clock()):
             self._held += audio
             return self._take_held()
-        # More than one message holds is audio that nobody paces: it would never be heard in time.
+        # More than one message holds is audio that is not paced: it would never be heard in time.
         if len(self._held) + len(audio) <= MAX_BINARY_BYTES:
             self._held += audio
         return None

@@ -166,7 +166,7 @@ class Connection:
         self._on_excess = on_excess
 
     def enable_direct_delivery(self, take_now: Callable[[str | bytes], bool]) -> None:
-        """Offer each message to `take_now` while somebody waits for one; what it declines is for
+        """Offer each message to `take_now` while a reader waits for one; what it declines is for
         the one who waits.
 
         That saves the waking of a task and a turn of the event loop: some 15 % of an echo. It is
@@ -288,7 +288,7 @@ class Connection:
             self._take_frames()
 
     def _take_frames(self) -> None:
-        """Take what has come, as far as somebody wants it and others need not wait."""
+        """Take what has come, as far as a reader wants it and others need not wait."""
         until = 0.0
         for count in range(TURN_FRAMES):
             if self._is_deaf:

@@ -189,7 +189,7 @@ def wrap_send(send: Any, scope: Any = None) -> Any:
 def wrap_receive(receive: Any, send: Any) -> Any:
     """The `receive` of an ASGI WebSocket application, with a limit to what waits for it.
 
-    `send` is what `wrap_send` returned for the same socket. Whoever calls this calls
+    `send` is what `wrap_send` returned for the same socket. The caller of this calls
     `connection_of(send).release()` at the end.
     """
     connection = connection_of(send)

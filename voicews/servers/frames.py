@@ -2,7 +2,7 @@
 
 A server's own parser makes several objects for each frame and has no limit to how many come, so
 that a flood of fragments or pings is read at full speed. This one takes one frame at a time, and
-whoever drives it decides when it takes the next.
+its caller decides when it takes the next.
 """
 
 from __future__ import annotations

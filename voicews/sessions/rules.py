@@ -1,7 +1,7 @@
 """Who may hold a session: the rules, without a clock, a database or a network.
 
 A session belongs to at most one process at a time, its owner, which runs the bot and feeds it from
-at most one socket. Whoever wants it makes a claim, which gets the next epoch. Three things keep
+at most one socket. A client that wants it makes a claim, which gets the next epoch. Three things keep
 two processes from feeding the bot at once:
 
 * an owner's claim is followed by the next one's entry only when the owner has released the session
@@ -56,7 +56,7 @@ class Verdict(enum.Enum):
     GRANTED = enum.auto()
     #: The claim stands, but the owner has to release the session first.
     WAIT = enum.auto()
-    #: Somebody holds it, and the one who asked has made no claim.
+    #: Another client holds it, and the one that asked has made no claim.
     HELD = enum.auto()
     #: A newer claim has been made.
     SUPERSEDED = enum.auto()

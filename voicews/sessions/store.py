@@ -178,7 +178,7 @@ def _claim(
             ]
         )
         after_loss = record.owner is not None and not record.owner_alive
-        # Whoever had it and could not say so: its own figures, if it still lives, come later.
+        # The former owner, if it still lives, stores its own figures later.
         _open_connections(session_id).update(
             until=timezone.now(),
             close_code=CloseCode.ABNORMAL if after_loss else CloseCode.REPLACED,
@@ -566,7 +566,7 @@ def sweep(
 ) -> Swept:
     """Release dead processes' sessions, end those whose client did not return; delete old rows.
 
-    With `token_secs`, a browser's session that nobody joined is deleted when its token is so old
+    With `token_secs`, a browser's session that no client joined is deleted when its token is so old
     that it opens nothing any more; a phone call's, after `phone_token_secs`, is ended: the call
     happened.
 

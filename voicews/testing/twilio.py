@@ -149,7 +149,7 @@ class TwilioCall(SimulatedCall[Twilio]):
         elif message["streamSid"] != self.stream_id:
             self.violate("31951: wrong streamSid", data)
         elif event == "clear":
-            # All marks come back, though nobody has heard what they stand for.
+            # All marks come back, though the audio before them was not played.
             self._clear(returns_marks=True)
         else:
             self._receive_object(event, message[event], data)

@@ -57,8 +57,8 @@ class ClientSocket:
 class WebsocketClientSession:
     """One socket for however many ends want it.
 
-    The first that connects opens it, whoever comes meanwhile waits for the same; it is closed when
-    the last lets go. A socket that is lost holds nobody any more: the next to connect opens
+    The first that connects opens it, later callers wait for the same; it is closed when
+    the last disconnects. A lost socket has no users any more: the next to connect opens
     another.
     """
 
@@ -120,7 +120,7 @@ class WebsocketClientSession:
             return False
         finally:
             self._waiting_bytes -= len(message)
-        # One whose wait ended because somebody else's had lasted too long wrote nothing.
+        # A caller whose wait ended because another's had lasted too long wrote nothing.
         return websocket.state is not State.CLOSED
 
     @property

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INVALID_LOG_INTERVAL_SECS = 1.0
-#: Sample rates that nobody uses which one call may come with: each costs some milliseconds for the
+#: Unusual sample rates which one call may come with: each costs some milliseconds for the
 #: design of its resampler.
 MAX_UNUSUAL_RATES = 3
 #: Chunks that may wait for a filter or an analyzer, some seconds: what comes then is dropped.

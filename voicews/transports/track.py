@@ -312,7 +312,7 @@ class OutputTrack:
             self._send_audio(pcm, now)
             if self._processed_speech:
                 self._speech_end = pacer.playhead
-        # Whoever sees what is pushed here may interrupt, and a write may fail: both change these.
+        # Receivers of what is pushed here may interrupt, and a write may fail: both change these.
         while self._queue and self._is_free():
             frame = self._queue.head
             if type(frame) is OutputAudioRawFrame:

@@ -199,7 +199,7 @@ def _dataclass_codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], A
             values[name] = checks[name](None)
         made = cls(**values)
         for key, item in set_later.items():
-            # Past a frozen dataclass's own, which lets nobody.
+            # Past a frozen dataclass's own, which refuses.
             object.__setattr__(made, key, item)
         return made
 

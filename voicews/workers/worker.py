@@ -268,7 +268,7 @@ class BaseWorker:
         """A job's result is not needed any more; its handler has been cancelled."""
 
     async def on_job_update_requested(self, message: BusJobUpdateRequestMessage) -> None:
-        """Somebody asks how far a job is; see `send_job_update`."""
+        """The requester asks how far a job is; see `send_job_update`."""
 
     async def on_job_response(self, message: JobResponse) -> None:
         """A worker has done its job for us, or not."""

@@ -207,7 +207,7 @@ class LiveSession:
         self._spawn(self._store_client_left(connection.row_id, figures))
 
     async def _store_figures(self, connection_id: UUID, figures: Figures) -> None:
-        # Another job may wait for the session's row just now, and a database may have one writer only.
+        # Another job may wait for the session's row now, and a database may have one writer only.
         await asyncio.sleep(FIGURES_DELAY_SECS)
         await retry_until_stored(partial(store.store_figures, connection_id, figures))
 

@@ -1,7 +1,7 @@
 """Who may hold a session: the rules, without a clock, a database or a network.
 
 A session belongs to at most one process at a time, its owner, which runs the bot and feeds it from
-at most one socket. A client that wants it makes a claim, which gets the next epoch. Three things keep
+at most one socket. A client that wants it claims it, which gets the next epoch. Three things keep
 two processes from feeding the bot at once:
 
 * an owner's claim is followed by the next one's entry only when the owner has released the session

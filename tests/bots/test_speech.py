@@ -41,6 +41,23 @@ async def stream(pieces: list[Any], delay: float = 0.0) -> AsyncIterator[Any]:
         yield piece
 
 
+@pytest.mark.parametrize(
+    ("audio", "name"),
+    [
+        (b"\0\0\0\x20ftypM4A " + bytes(500), "MP4"),
+        (b"OggS\0\2" + bytes(500), "Ogg"),
+        (b'{"error": {"message": "quota"}}', "JSON"),
+    ],
+)
+@virtual_time
+async def test_other_formats_are_named_after_an_odd_piece_too(audio: bytes, name: str) -> None:
+    call = await Call(Bot()).hello()
+    call.bot.play(bytes(1031))
+    with pytest.raises(AudioFormatError, match=f"found {name}"):
+        call.bot.play(audio)
+    await call.finish()
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", ["write", "async", "sync", "list", "play", "send_audio"])
 @virtual_time

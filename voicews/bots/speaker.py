@@ -43,6 +43,9 @@ CUE_MS: Final = 240
 #: Bytes of two neighbouring pieces that tell whether they are cut in the middle of a sample.
 _COMPARED_BYTES: Final = 2000
 _MIN_COMPARED_BYTES: Final = 100
+#: A piece that goes on in the middle of a sample is checked for other formats if it has so many
+#: bytes: a few samples may look like text.
+_MIN_NAMED_BYTES: Final = 16
 
 
 class Speaker:
@@ -301,6 +304,8 @@ class Speaker:
         if not rest or format_ != [sample_rate, num_channels] or not _continues(rest, piece):
             _check_is_pcm(piece)
             rest = b""
+        elif len(piece) >= _MIN_NAMED_BYTES:
+            _check_is_pcm(piece)
         audio = rest + piece
         whole = len(audio) - len(audio) % (BYTES_PER_SAMPLE * num_channels)
         self._rest = (audio[whole:], sample_rate, num_channels)

@@ -23,7 +23,7 @@ class Echo(Bot):
     """Returns everything at once, as it comes in."""
 
     def on_audio(self, audio: InputAudioRawFrame) -> None:
-        self.send_audio(audio)
+        self.send_audio(audio, live=True)
 
     def on_message(self, message: ClientMessageFrame) -> object:
         return message.data
@@ -77,7 +77,7 @@ class Ivr(Bot):
 
     def on_audio(self, audio: InputAudioRawFrame) -> None:
         if self.echoes:
-            self.send_audio(audio)
+            self.send_audio(audio, live=True)
 
     def on_dtmf(self, button: str) -> None:
         self.interrupt()

@@ -189,7 +189,8 @@ async def test_what_the_remote_sends_reaches_the_caller(remote: Remote) -> None:
         await remote.send_message({"label": "rtvi-ai", "type": "server-message", "data": 1})
         await remote.send(pb.Frame(interruption=pb.InterruptionFrame()))
         await until(lambda: call.caller.of(InterruptionFrame))
-        assert call.caller.of(OutputAudioRawFrame) == [OutputAudioRawFrame(bytes(960), 24000)]
+        heard = OutputAudioRawFrame(bytes(960), 24000, live=True)
+        assert call.caller.of(OutputAudioRawFrame) == [heard]
         assert call.caller.of(TextFrame) == [TextFrame("hello")]
         assert call.caller.messages() == [{"label": "rtvi-ai", "type": "server-message", "data": 1}]
         assert "interruption" not in remote.kinds()

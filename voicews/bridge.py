@@ -74,6 +74,9 @@ class Bridge(Bot):
 
     #: The remote server's socket: `ws://` or `wss://`.
     uri: ClassVar[str] = ""
+    #: Whether the remote sends its audio in real time, as Pipecat and voicews do: what is late
+    #: of it then catches up. False: it sends what it has, and all of it is played to the end.
+    remote_is_live: ClassVar[bool] = True
     #: A remote that leaves the client's handshake unanswered for so long (seconds) knows no RTVI:
     #: the bridge answers in its place.
     handshake_timeout_secs: ClassVar[float] = 2.0
@@ -147,9 +150,7 @@ class Bridge(Bot):
         if isinstance(frame, InputAudioRawFrame):
             # It is live: for a client that comes back it would be late, and stay so.
             if not self._client_is_away:
-                self.push_frame(
-                    OutputAudioRawFrame(frame.audio, frame.sample_rate, frame.num_channels)
-                )
+                self.push_frame(_audio_out(frame, live=self.remote_is_live))
         elif isinstance(frame, InputTransportMessageFrame):
             if frame.message.get("type") == "bot-ready":
                 self._stop_waiting()
@@ -298,10 +299,12 @@ def _transcription_out(frame: TranscriptionFrame) -> Frame:
     return OutputTranscriptionFrame(frame.text, frame.user_id, frame.timestamp)
 
 
+def _audio_out(frame: InputAudioRawFrame, *, live: bool) -> OutputAudioRawFrame:
+    return OutputAudioRawFrame(frame.audio, frame.sample_rate, frame.num_channels, None, live)
+
+
 _TO_REMOTE: dict[type[Frame], Callable[[Any], Frame]] = {
-    InputAudioRawFrame: lambda frame: OutputAudioRawFrame(
-        frame.audio, frame.sample_rate, frame.num_channels
-    ),
+    InputAudioRawFrame: lambda frame: _audio_out(frame, live=False),
     InputTextFrame: lambda frame: TextFrame(frame.text),
     InputDTMFFrame: lambda frame: _rtvi("dtmf", {"buttons": [frame.button]}),
     TranscriptionFrame: _transcription_out,

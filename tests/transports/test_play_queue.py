@@ -22,7 +22,8 @@ def test_audio_is_taken_in_chunks_and_nothing_is_lost() -> None:
     taken = []
     while queue.head is frame:
         taken.append(queue.take_chunk(frame, 320))
-        assert queue.waiting_bytes == 1000 - sum(map(len, taken))
+        left_bytes = 1000 - sum(map(len, taken))
+        assert queue.waiting_secs == pytest.approx(left_bytes / 2 / RATE)
     assert [len(chunk) for chunk in taken] == [320, 320, 320, 40]
     assert b"".join(taken) == frame.audio
     assert queue.take() == TextFrame("a")
@@ -51,7 +52,7 @@ def test_what_an_interruption_leaves() -> None:
     queue.put(EndFrame())
     queue.take_chunk(first, 480)
     queue.drop_data()
-    assert (queue.audio_bytes, queue.waiting_bytes) == (0, 0)
+    assert (queue.audio_bytes, queue.waiting_secs) == (0, 0)
     assert queue.take() == VolumeFrame(0.5)
     assert queue.take() == EndFrame()
     assert queue.unsent() == []

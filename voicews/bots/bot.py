@@ -318,8 +318,9 @@ class Bot(FrameProcessor):
     def send_audio(self, audio: AudioRawFrame, *, live: bool = False) -> None:
         """Pass one piece of a stream on to the user; whether it is heard is not followed.
 
-        `live` is for speech that another person is speaking now: pauses are left out while it is
-        late, and all that would come two seconds late or more, or while no client is there.
+        `live` is for what is said at this moment by somebody else. While it is late, pauses are
+        left out and speech is shortened by up to a fifth; what would come two seconds late or more
+        is dropped, and all of it while no client is there.
         """
         pcm = self._speaker.joined(audio)
         self.push_frame(OutputAudioRawFrame(pcm, audio.sample_rate, audio.num_channels, None, live))

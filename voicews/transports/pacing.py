@@ -31,6 +31,10 @@ class Pacer:
         """How much of what was sent is not played yet."""
         return max(0.0, self.playhead - now)
 
+    def hold(self, until: float) -> None:
+        """What was sent is not all played before `until`."""
+        self.playhead = max(self.playhead, until)
+
     def flush(self, now: float) -> None:
         """The peer has thrown away what it had not played."""
         self.playhead = min(self.playhead, now)

@@ -34,9 +34,17 @@ class PlayQueue:
         return self._frames[0]
 
     @property
-    def waiting_bytes(self) -> int:
-        """Audio that has not been taken."""
-        return self.audio_bytes - self._offset
+    def waiting_secs(self) -> float:
+        """How long the audio is that has not been taken."""
+        secs = sum(f.duration_secs for f in self._frames if isinstance(f, OutputAudioRawFrame))
+        return secs - self._taken_secs
+
+    @property
+    def _taken_secs(self) -> float:
+        if not self._offset or not isinstance(self.head, OutputAudioRawFrame):
+            return 0.0
+        head = self.head
+        return self._offset / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
 
     def put(self, frame: Frame) -> None:
         """Put a frame that is no audio behind all that waits."""
@@ -77,10 +85,7 @@ class PlayQueue:
     def unsent(self) -> list[Unsent]:
         """The utterances whose ends wait here, and how much of each does."""
         utterances = []
-        secs = 0.0
-        if self._offset and isinstance(self.head, OutputAudioRawFrame):
-            head = self.head
-            secs -= self._offset / (BYTES_PER_SAMPLE * head.num_channels * head.sample_rate)
+        secs = -self._taken_secs
         for frame in self._frames:
             if isinstance(frame, OutputAudioRawFrame):
                 secs += frame.duration_secs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 from voicews.audio.dtmf import dtmf_tone
@@ -28,7 +29,7 @@ from voicews.frames import (
     VolumeGainFrame,
 )
 from voicews.transports.effects import OutputEffects
-from voicews.transports.live_trim import LiveTrim
+from voicews.transports.live_trim import LIVE_DELAY_SECS, LiveTrim
 from voicews.transports.output_format import OutputFormat
 from voicews.transports.pacing import Pacer
 from voicews.transports.params import TransportParams
@@ -126,7 +127,7 @@ class OutputTrack:
         self._pacer = Pacer(min(lead_secs, MIXED_LEAD_SECS) if self._mixes else lead_secs)
         #: The playhead's place after the last that the bot said.
         self._speech_end = float("-inf")
-        self._catch_up = LiveTrim()
+        self._live_trim = LiveTrim()
         self._playout = Playout(acknowledges_marks=serializer.acknowledges_marks)
         self._sent_pts = 0
         self._speaking = False
@@ -183,8 +184,10 @@ class OutputTrack:
         if not self._enabled or self._ending:
             return
         self._format.check(frame)
+        if frame.live and frame.audio:
+            frame = self._trimmed(frame)
         size = len(frame.audio)
-        if not size or (frame.live and self._is_too_late(frame)):
+        if not size:
             return
         if not self._queue and self._is_free() and size <= self._chunk_bytes(frame):
             # The steady stream of a real-time source: no need to pass through the queue.
@@ -279,13 +282,21 @@ class OutputTrack:
 
     # --- what waits -----------------------------------------------------------------------------
 
-    def _is_too_late(self, frame: OutputAudioRawFrame) -> bool:
-        if self._writer is None or self._loop is None:
-            return True
-        bytes_per_sec = BYTES_PER_SAMPLE * frame.num_channels * frame.sample_rate
-        queued_secs = self._queue.waiting_bytes / bytes_per_sec
-        ahead_secs = self._pacer.ahead_secs(self._loop.time())
-        return self._catch_up.leaves_out(frame, queued_secs + ahead_secs)
+    def _trimmed(self, frame: OutputAudioRawFrame) -> OutputAudioRawFrame:
+        """What is to be heard of a piece of a live stream; it may be empty."""
+        audio = b""
+        if self._writer is not None and self._loop is not None:
+            now = self._loop.time()
+            pending_secs = self._writer.pending_bytes / self._bytes_per_sec
+            if pending_secs > LIVE_DELAY_SECS:
+                # The socket is blocked: the peer will play this first, when it gets it.
+                self._pacer.hold(now + pending_secs)
+            late_secs = self._queue.waiting_secs + self._pacer.ahead_secs(now)
+            audio = self._live_trim.shorten(frame, late_secs)
+        if audio is not frame.audio:
+            frame = copy(frame)
+            frame.audio = audio
+        return frame
 
     def _drop_data(self) -> None:
         self._queue.drop_data()

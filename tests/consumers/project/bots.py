@@ -21,9 +21,12 @@ class NotedBot(Bot):
 
 
 class ExactEcho(Echo, NotedBot):
-    """Returns audio at the rate it came in: byte for byte."""
+    """Returns audio at the rate it came in: byte for byte, however late."""
 
     audio_out_sample_rate = 16000
+
+    def on_audio(self, audio: InputAudioRawFrame) -> None:
+        self.send_audio(audio)
 
 
 class Counter(NotedBot):

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
 
 from voicews.close_codes import CloseCode
+from voicews.consumers.layer import LayerMessages, handler_names
 from voicews.exceptions import Busy, NotAllowed
 from voicews.security.addresses import valid_address
 from voicews.security.origins import handshake_host, origin_allowed, origin_refusal
@@ -47,11 +50,20 @@ class SocketConsumer(AsyncWebsocketConsumer):
     #: says no, unless it sets this itself.
     takes_now: ClassVar[bool] = False
 
+    #: Whether there is a `channel_name`, with handlers for messages that are sent to it or to one
+    #: of its `groups`. None: if there are groups, or handlers, which are methods
+    #: `async def room_news(self, event)` of a project's own classes.
+    uses_channel_layer: ClassVar[bool | None] = None
+    _handler_names: ClassVar[frozenset[str]] = frozenset()
+
+    channel_name: str
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         own = vars(cls)
         if "takes_now" not in own and ("receive" in own or "receive_now" in own):
             cls.takes_now = "receive_now" in own
+        cls._handler_names = handler_names(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,6 +71,12 @@ class SocketConsumer(AsyncWebsocketConsumer):
         self._aborted = False
         self._is_accepted = False
         self._dropping: asyncio.Task[None] | None = None
+        self._layer_messages: LayerMessages | None = None
+
+    @cached_property
+    def channel_layer(self) -> Any:  # type: ignore[override]
+        """The channel layer `channel_layer_alias` of the settings; None if there is none."""
+        return get_channel_layer(self.channel_layer_alias)
 
     @property
     def query(self) -> dict[str, list[str]]:
@@ -148,10 +166,15 @@ class SocketConsumer(AsyncWebsocketConsumer):
             self._serving = None
             if connection is not None:
                 connection.release()
-            await self.disconnect(code)
+            try:
+                if self._layer_messages is not None:
+                    await self._layer_messages.leave()
+            finally:
+                await self.disconnect(code)
 
     async def _open(self) -> bool:
         try:
+            await self._join_groups()
             await self.connect()
         except NotAllowed as error:
             logger.info("socket refused: %s", error)
@@ -163,8 +186,21 @@ class SocketConsumer(AsyncWebsocketConsumer):
             logger.exception("socket refused: it could not be opened")
             await self._refuse(CloseCode.SERVER_ERROR, "server error")
         else:
+            if self._layer_messages is not None:
+                self._layer_messages.open()
             return True
         return False
+
+    async def _join_groups(self) -> None:
+        uses = self.uses_channel_layer
+        if uses is False or not (uses or self.groups or self._handler_names):
+            return
+        handlers = {name: getattr(self, name) for name in self._handler_names}
+        self._layer_messages = messages = LayerMessages(
+            self.channel_layer, list(self.groups or ()), handlers, self.abort
+        )
+        await messages.join()
+        self.channel_name = messages.channel_name
 
     async def _refuse(self, code: int, reason: str) -> None:
         # A page can't see why a handshake failed: our own client's socket is accepted, then closed.

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
+from django.utils.translation import gettext_lazy, override
 
 from voicews.conf import BotSettings, VoicewsSettings, read, settings
 from voicews.exceptions import ConfigurationError
@@ -86,6 +87,20 @@ def test_every_key_is_read() -> None:
         ({"MAX_SESSIONS_PER_PROCESS": 99999999999}, "VOICEWS MAX_SESSIONS_PER_PROCESS: expected a"),
         ({"ALLOWED_ORIGINS": ["example.com/x y"]}, "VOICEWS ALLOWED_ORIGINS: expected an origin"),
         ({"ALLOWED_ORIGINS": ["https://a.b/c"]}, "VOICEWS ALLOWED_ORIGINS: expected an origin"),
+        ({"ALLOWED_ORIGINS": ["https://a.b:99999"]}, "VOICEWS ALLOWED_ORIGINS: expected an origin"),
+        ({"ALLOWED_ORIGINS": ["https://[1:::2]"]}, "VOICEWS ALLOWED_ORIGINS: expected an origin"),
+        ({"ALLOWED_ORIGINS": ["https://*.a.b"]}, "VOICEWS ALLOWED_ORIGINS: expected an origin"),
+        ({"LEASE_SECS": 10**5000}, "VOICEWS LEASE_SECS: expected 0.001 to"),
+        ({"MAX_SESSIONS_PER_USER": 10**5000}, "VOICEWS MAX_SESSIONS_PER_USER: expected a whole"),
+        ({"MAY_CONNECT": ".permissions.mine"}, "VOICEWS MAY_CONNECT: expected a dotted path"),
+        ({"MAY_CONNECT": "."}, "VOICEWS MAY_CONNECT: expected a dotted path"),
+        ({"BOTS": {"a": ".bots.Bot"}}, "VOICEWS BOTS: expected a dotted path"),
+        ({"BOTS": {"a\0b": "app.A"}}, "VOICEWS BOTS: expected names of 1 to 100 characters that"),
+        ({"BOTS": {"\ud83d": "app.A"}}, "VOICEWS BOTS: expected names of 1 to 100 characters that"),
+        ({"PUBLIC_URL": "https://a .b"}, "VOICEWS PUBLIC_URL: expected a URL"),
+        ({"PUBLIC_URL": "https://a.b/\0"}, "VOICEWS PUBLIC_URL: expected a URL"),
+        ({"PUBLIC_URL": "https://a.b/\ud83d"}, "VOICEWS PUBLIC_URL: expected a URL"),
+        ({"PUBLIC_URL": "https://a.b\\c"}, "VOICEWS PUBLIC_URL: expected a URL"),
         ({"RECONNECT_GRACE_SECS": -1}, "VOICEWS RECONNECT_GRACE_SECS: expected more than 0"),
         ({"RECONNECT_GRACE_SECS": False}, "VOICEWS RECONNECT_GRACE_SECS: expected a number"),
         ({"SESSION_TIMEOUT_SECS": 0}, "VOICEWS SESSION_TIMEOUT_SECS: expected more than 0"),
@@ -95,6 +110,19 @@ def test_what_is_wrong_is_named(value: Any, problem: str) -> None:
     _, problems = read(value)
     assert len(problems) == 1
     assert problems[0].startswith(problem)
+
+
+def test_origins_as_channels_takes_them() -> None:
+    origins = ("*", "a.b", ".a.b", "https://.a.b:8443", "http://[::1]:8000", "http://127.0.0.1/")
+    assert origins == read({"ALLOWED_ORIGINS": origins})[0].ALLOWED_ORIGINS
+
+
+def test_labels_may_be_translations() -> None:
+    entry = {"class": "app.A", "label": gettext_lazy("Yes"), "description": gettext_lazy("No")}
+    found, problems = read({"BOTS": {"a": entry}})
+    assert problems == []
+    with override("de"):
+        assert (str(found.BOTS["a"].label), str(found.BOTS["a"].description)) == ("Ja", "Nein")
 
 
 def test_every_problem_is_reported() -> None:

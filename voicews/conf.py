@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import Promise, SimpleLazyObject, empty
 from django.utils.module_loading import import_string
 
 from voicews.exceptions import ConfigurationError
@@ -53,7 +53,10 @@ MIN_SECS, MAX_SECS, MAX_COUNT = 0.001, 315_360_000, 2**31 - 1
 #: A process beats several times in a lease, and others wait for one that was killed.
 MIN_LEASE_SECS, MAX_LEASE_SECS = 1.0, 3600.0
 # What Channels' OriginValidator takes: a scheme or none, a host, a port or none.
-_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*://)?([\w*.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
+_ORIGIN = re.compile(r"([a-z][a-z\d+.-]*://)?([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?/?", re.IGNORECASE)
+# No spaces and nothing that can't be shown, which no proxy and no provider takes.
+_URL = re.compile(r"[^\s\\\x00-\x1f\x7f\ud800-\udfff]+")
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def load(path: str, key: str) -> Any:
@@ -70,19 +73,33 @@ def _text(value: object) -> str:
     return value
 
 
+def _label(value: object) -> str:
+    # A translation is looked up when a page shows it.
+    return cast("str", value) if isinstance(value, Promise) else _text(value)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an int of more than 4300 digits
+        return "a number that is too long to show"
+
+
 def _path(value: object) -> str:
-    if not isinstance(value, str) or "." not in value:
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
         raise ConfigurationError(f"expected a dotted path such as 'app.bots.Bot', found {value!r}")
     return value
 
 
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigurationError(f"expected a number of seconds, found {value!r}")
+        raise ConfigurationError(f"expected a number of seconds, found {_shown(value)}")
     if not value > 0:
-        raise ConfigurationError(f"expected more than 0 seconds, found {value!r}")
+        raise ConfigurationError(f"expected more than 0 seconds, found {_shown(value)}")
     if not MIN_SECS <= value <= MAX_SECS:
-        raise ConfigurationError(f"expected {MIN_SECS:g} to {MAX_SECS} seconds, found {value!r}")
+        raise ConfigurationError(
+            f"expected {MIN_SECS:g} to {MAX_SECS} seconds, found {_shown(value)}"
+        )
     return float(value)
 
 
@@ -90,7 +107,7 @@ def _lease_seconds(value: object) -> float:
     seconds = _seconds(value)
     if not MIN_LEASE_SECS <= seconds <= MAX_LEASE_SECS:
         raise ConfigurationError(
-            f"expected {MIN_LEASE_SECS:g} to {MAX_LEASE_SECS:g} seconds, found {value!r}"
+            f"expected {MIN_LEASE_SECS:g} to {MAX_LEASE_SECS:g} seconds, found {_shown(value)}"
         )
     return seconds
 
@@ -101,7 +118,9 @@ def _seconds_or_none_at_all(value: object) -> float:
 
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
-        raise ConfigurationError(f"expected a whole number from 1 to {MAX_COUNT}, found {value!r}")
+        raise ConfigurationError(
+            f"expected a whole number from 1 to {MAX_COUNT}, found {_shown(value)}"
+        )
     return value
 
 
@@ -118,11 +137,22 @@ def _origins(value: object) -> tuple[str, ...]:
             f"expected a list of origins such as 'https://example.com', found {value!r}"
         )
     for origin in value:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
+        if origin != "*" and not _is_origin(origin):
             raise ConfigurationError(
-                f"expected an origin such as 'https://example.com', found {origin!r}"
+                "expected an origin such as 'https://example.com', or 'https://.example.com' with "
+                f"its subdomains, found {origin!r}"
             )
     return tuple(value)
+
+
+def _is_origin(text: str) -> bool:
+    if not _ORIGIN.fullmatch(text):
+        return False
+    try:
+        parts = urlsplit(text if "://" in text else f"//{text}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, an IPv6 address that is none
+        return False
 
 
 def _public_url(value: object) -> str:
@@ -133,7 +163,7 @@ def _public_url(value: object) -> str:
         )
     except ValueError:  # a port that is no number, an IPv6 address that is none
         valid = False
-    if not valid:
+    if not valid or not _URL.fullmatch(parts.geturl()):
         raise ConfigurationError(f"expected a URL such as 'https://example.com', found {value!r}")
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigurationError("expected a URL without user, query and fragment")
@@ -147,9 +177,14 @@ def _bots(value: object) -> Mapping[str, BotSettings]:
 
 
 def _bot(name: object, entry: object) -> BotSettings:
-    if not isinstance(name, str) or not 0 < len(name) <= BOT_NAME_MAX_LENGTH:
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= BOT_NAME_MAX_LENGTH
+        or not name.isprintable()
+    ):
         raise ConfigurationError(
-            f"expected names of 1 to {BOT_NAME_MAX_LENGTH} characters, found {name!r}"
+            f"expected names of 1 to {BOT_NAME_MAX_LENGTH} characters that can be shown, "
+            f"found {name!r}"
         )
     if not isinstance(entry, Mapping):
         return BotSettings(name, _path(entry))
@@ -160,8 +195,8 @@ def _bot(name: object, entry: object) -> BotSettings:
     return BotSettings(
         name,
         _path(entry["class"]),
-        label=_text(entry["label"]) if "label" in entry else "",
-        description=_text(entry["description"]) if "description" in entry else "",
+        label=_label(entry["label"]) if "label" in entry else "",
+        description=_label(entry["description"]) if "description" in entry else "",
     )
 
 

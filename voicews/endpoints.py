@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import aget_user, get_user_model
+from django.contrib.auth import aget_user
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.middleware import auser as session_auser
 from django.contrib.auth.models import AnonymousUser
@@ -46,7 +46,8 @@ def read_body(request: HttpRequest, max_bytes: int) -> bytes:
 
     Raises `BodyTooLong`, and `UnreadablePostError` if the client broke off.
     """
-    body = request.read(max_bytes + 1)
+    # What middleware has read, it may have read to the end.
+    body = request.body if hasattr(request, "_body") else request.read(max_bytes + 1)
     is_too_long = len(body) > max_bytes
     if not hasattr(request, "_body"):
         # What Django's own `request.body` sets. It has no limit where the length isn't announced.
@@ -76,8 +77,3 @@ def _sync_user(request: HttpRequest) -> Any:
     user = getattr(request, "user", None)
     # A lazy one is looked up here, in a thread.
     return user if hasattr(user, "is_authenticated") else None
-
-
-def storable_user(user: Any) -> Any:
-    """The user, if a row can refer to it: a token's need not be in the database."""
-    return user if user.is_authenticated and isinstance(user, get_user_model()) else None

@@ -52,7 +52,7 @@ class VoiceSession(models.Model):
         OUTBOUND = "outbound", _("outbound")
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
-    bot = models.CharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
+    bot = StorableCharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
     kind = models.CharField(_("kind"), max_length=16, choices=Kind, default=Kind.BROWSER)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -72,7 +72,7 @@ class VoiceSession(models.Model):
     client_address = models.GenericIPAddressField(_("client address"), null=True, blank=True)
     user_agent = StorableCharField(_("user agent"), max_length=300, blank=True)
     # Of phone calls only: the call itself, as its provider names it.
-    provider = models.CharField(_("provider"), max_length=16, blank=True)
+    provider = StorableCharField(_("provider"), max_length=16, blank=True)
     call_id = StorableCharField(_("call id"), max_length=256, blank=True)
     direction = models.CharField(_("direction"), max_length=16, choices=CallDirection, blank=True)
     from_number = StorableCharField(_("from"), max_length=64, blank=True)
@@ -358,16 +358,16 @@ class TranscriptEntry(models.Model):
 class PhoneNumber(models.Model):
     """A number of ours, and the bot that answers it."""
 
-    number = models.CharField(
+    number = StorableCharField(
         _("number"), max_length=64, help_text=_("With the plus and without spaces: +15551234567.")
     )
-    provider = models.CharField(
+    provider = StorableCharField(
         _("provider"),
         max_length=16,
         blank=True,
         help_text=_("Empty: whichever provider the call comes from."),
     )
-    bot = models.CharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
+    bot = StorableCharField(_("bot"), max_length=BOT_NAME_MAX_LENGTH)
 
     class Meta:
         verbose_name = _("phone number")

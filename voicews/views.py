@@ -22,7 +22,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.generic import TemplateView
 
 from voicews.conf import BOT_NAME_MAX_LENGTH, BotSettings, settings
-from voicews.endpoints import BodyTooLong, Endpoint, read_body, request_user, storable_user
+from voicews.endpoints import BodyTooLong, Endpoint, read_body, request_user
 from voicews.exceptions import Busy
 from voicews.locations import websocket_base
 from voicews.models import VoiceSession
@@ -30,6 +30,7 @@ from voicews.permissions import may_connect, refusal
 from voicews.security.addresses import valid_address
 from voicews.security.origins import any_origin_allowed, origin_allowed, origin_refusal
 from voicews.security.tokens import issue_connect_token
+from voicews.security.users import storable_user
 from voicews.sessions.admission import delete_unjoined_sessions
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.health import health_of, report_of_wsgi
@@ -173,11 +174,12 @@ class ConnectView(Endpoint):
         user = await request_user(request)
         if not await may_connect(user, bot, request):
             raise Refused(403, refusal(user))
-        await self._check_room(request, user)
+        stored_user = await sync_to_async(storable_user)(user)
+        await self._check_room(request, stored_user)
         await delete_unjoined_sessions()
         session = await VoiceSession.objects.acreate(
             bot=bot,
-            user=storable_user(user),
+            user=stored_user,
             client_address=client_address(request),
             user_agent=request.headers.get("User-Agent", "")[:300],
         )
@@ -194,7 +196,7 @@ class ConnectView(Endpoint):
         if settings.MAX_SESSIONS_PER_PROCESS is not None and not await sync_to_async(has_room)():
             raise Refused(503, "no capacity for another call")
         limit = settings.MAX_SESSIONS_PER_USER
-        if limit is None or storable_user(user) is None:
+        if limit is None or user is None:
             return
         count = await sync_to_async(sessions_of_user)(user.pk, settings.TOKEN_MAX_AGE_SECS)
         if count >= limit:

@@ -90,15 +90,19 @@ async def test_what_the_bot_says_that_the_user_said(entries: list[TranscriptEntr
         task.start()
         bot.user_said("good mor", final=False)
         bot.user_said("good morning", user_id="u1")
+        bot.user_said("half \ud83d and \0")
         await settle()
     finally:
         session_transcribed.disconnect(receiver)
-    assert [(one.role, one.text) for one in entries] == [("user", "good morning")]
-    assert heard == [(session, "user", "good morning", None)]
+    # Receivers get what can be stored, too.
+    said = ["good morning", "half \ufffd and \ufffd"]
+    assert [(one.role, one.text) for one in entries] == [("user", text) for text in said]
+    assert heard == [(session, "user", text, None) for text in said]
     sent = source.up(TranscriptionFrame)
     assert [(one.text, one.user_id, one.final) for one in sent] == [
         ("good mor", "", False),
         ("good morning", "u1", True),
+        ("half \ud83d and \0", "", True),
     ]
     assert sent[1].timestamp.endswith("+00:00")
     task.cancel("over")

@@ -7,14 +7,17 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client, override_settings
+from django.urls import clear_script_prefix, set_script_prefix
 
 from voicews import conf
 from voicews.checks import check_providers
 from voicews.exceptions import CallFailed, NotAllowed
+from voicews.management.commands import voicews_call
 from voicews.models import PhoneNumber, VoiceSession
 from voicews.telephony import PROVIDERS, create_provider, store
+from voicews.telephony.calls import _new_session
 from voicews.telephony.tokens import Purpose, check_phone_token, issue_phone_token
 from voicews.testing import account_options
 
@@ -95,6 +98,11 @@ def test_settings_that_are_none(value: Any, problem: str) -> None:
             {"twilio": {**TWILIO, "auth_token": b"secret"}},
             "auth_token: expected",
         ),
+        (
+            "https://a.example",
+            {"twilio": {**TWILIO, "auth_token": "\ud83d"}},
+            "auth_token: expected",
+        ),
         ("https://a.example", {"twilio": {**TWILIO, "tokn": "secret"}}, "unknown options tokn"),
     ],
 )
@@ -133,9 +141,35 @@ def test_which_bot_answers_a_number() -> None:
     with override_settings(VOICEWS={"BOTS": BOTS, "DEFAULT_BOT": "ivr"}):
         assert store.bot_for("twilio", "+15550001111") == "echo"
         assert store.bot_for("twilio", "15550001111") == "echo"
+        assert store.bot_for("twilio", "+1555\0\ud83d") == "ivr"
         assert store.bot_for("plivo", "+15550001111") == "ivr"
         for number in ("+15550002222", "+1", ""):
             assert store.bot_for("twilio", number) == "ivr"
+
+
+@pytest.mark.django_db
+def test_a_call_that_nobody_whom_we_know_places() -> None:
+    provider = create_provider("twilio", "https://a.example", account_options("twilio"))
+    with override_settings(VOICEWS={"BOTS": BOTS}):
+        session = _new_session(provider, "+15550002222", "+15550001111", "echo", AnonymousUser())
+    assert session.user is None
+
+
+def test_a_call_from_the_terminal_to_a_project_under_a_path() -> None:
+    command = voicews_call.Command()
+    set_script_prefix("/app/")
+    try:
+        with override_settings(VOICEWS={"PUBLIC_URL": "https://a.example"}):
+            assert command._provider("twilio", "http://b").public_url == "https://a.example/app"
+        with override_settings(VOICEWS={"PUBLIC_URL": "https://a.example/app"}):
+            assert command._provider("twilio", "http://b").public_url == "https://a.example/app"
+    finally:
+        clear_script_prefix()
+
+
+def test_webhooks_of_a_server_that_has_no_public_url(client: Client) -> None:
+    with override_settings(VOICEWS={"PROVIDERS": {"twilio": TWILIO}}):
+        assert client.post("/voice/twilio/answer/").status_code == 503
 
 
 @pytest.mark.django_db

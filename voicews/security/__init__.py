@@ -1,1 +1,1 @@
-"""Who may come in: tokens, origins, addresses."""
+"""Who may come in: tokens, origins, addresses, users."""

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.db import transaction
 
 from voicews import signals
 from voicews.close_codes import CloseCode
@@ -20,6 +21,7 @@ from voicews.exceptions import NotAllowed
 from voicews.fields import storable, storable_json
 from voicews.frames import Direction, OutputTransportMessageUrgentFrame
 from voicews.models import SessionEvent, VoiceSession
+from voicews.security.users import storable_user
 from voicews.sessions import store
 from voicews.sessions.control import Message
 from voicews.sessions.db_threads import polling_database, session_database
@@ -59,32 +61,38 @@ class LiveFigures:
 def end_session(session_id: UUID, reason: str, operator: Any = None) -> None:
     """End a session with 4002 and the close reason `reason`. Does not wait for the end.
 
-    `operator` is the user who wants it, if it is one. Raises `NotAllowed` if there is no such
-    session, or if it has ended.
+    `operator` is the user who wants it, if it is one. In a transaction it is done when that is
+    committed. Raises `NotAllowed` if there is no such session, or if it has ended.
     """
     reason = storable(reason)
+    operator = storable_user(operator)
     with store.atomic():
         at_once, where = store.request_end(session_id, CloseCode.ENDED_BY_OPERATOR, reason)
         _note(session_id, Kind.END_REQUESTED, operator, reason)
         if at_once:
             _note(session_id, Kind.ENDED, operator, reason, CloseCode.ENDED_BY_OPERATOR)
     if at_once:
-        session = store.load_session(session_id)
-        signals.session_ended.send_robust(
-            sender=VoiceSession,
-            session=session,
-            close_code=CloseCode.ENDED_BY_OPERATOR,
-            reason=reason,
-        )
-    elif where.channel:
-        # Without it, the next heartbeat delivers it.
-        async_to_sync(_send)(
-            where.channel,
-            "end",
-            session=str(session_id),
-            code=CloseCode.ENDED_BY_OPERATOR,
-            reason=reason,
-        )
+        tell = partial(_announce_end, session_id, reason)
+    else:
+        tell = partial(_ask_for_end, where.channel, session_id, reason)
+    # The caller may be in a transaction of its own, as with ATOMIC_REQUESTS.
+    transaction.on_commit(tell, using=store.database())
+
+
+def _announce_end(session_id: UUID, reason: str) -> None:
+    signals.session_ended.send_robust(
+        sender=VoiceSession,
+        session=store.load_session(session_id),
+        close_code=CloseCode.ENDED_BY_OPERATOR,
+        reason=reason,
+    )
+
+
+def _ask_for_end(channel: str, session_id: UUID, reason: str) -> None:
+    # Without a channel, the next heartbeat delivers it.
+    if channel:
+        code = CloseCode.ENDED_BY_OPERATOR
+        async_to_sync(_send)(channel, "end", session=str(session_id), code=code, reason=reason)
 
 
 def send_message(session_id: UUID, data: Any, operator: Any = None) -> None:
@@ -94,6 +102,7 @@ def send_message(session_id: UUID, data: Any, operator: Any = None) -> None:
     can't be reached; `TypeError` or `ValueError` if it is no JSON data.
     """
     data = storable_json(data)
+    operator = storable_user(operator)
     where = store.whereabouts(session_id)
     if where is None or where.owner is None:
         raise NotAllowed("no client is connected")

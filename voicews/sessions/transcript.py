@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from voicews.fields import storable
 from voicews.frames import (
     BotOutputFrame,
     CancelFrame,
@@ -77,7 +78,10 @@ class TranscriptRecorder(FrameProcessor):
 
     def _entry(self, role: TranscriptEntry.Role, text: str) -> TranscriptEntry:
         return TranscriptEntry(
-            session_id=self._session.pk, at=timezone.now(), role=role, text=text[:MAX_TEXT_LENGTH]
+            session_id=self._session.pk,
+            at=timezone.now(),
+            role=role,
+            text=storable(text[:MAX_TEXT_LENGTH]),
         )
 
     def _transcribed(self, frame: TranscriptionFrame) -> None:
@@ -90,7 +94,7 @@ class TranscriptRecorder(FrameProcessor):
     def _bot_said(self, frame: BotOutputFrame) -> None:
         entry = self._spoken.get(frame.playback)
         if entry is not None:
-            entry.text = f"{entry.text} {frame.text}"[:MAX_TEXT_LENGTH]
+            entry.text = storable(f"{entry.text} {frame.text}"[:MAX_TEXT_LENGTH])
         elif frame.playback:
             self._spoken[frame.playback] = self._entry(Role.BOT, frame.text)
         else:

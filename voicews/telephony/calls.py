@@ -13,6 +13,7 @@ from voicews.close_codes import CloseCode
 from voicews.conf import settings
 from voicews.exceptions import CallFailed, ConfigurationError, NotAllowed
 from voicews.models import VoiceSession
+from voicews.security.users import storable_user
 from voicews.serializers.telephony import MAX_PARAMETERS, MAX_TEXT_LENGTH, TelephonySerializer
 from voicews.sessions.db_threads import session_database
 from voicews.sessions.live import announce_end, live_sessions
@@ -93,7 +94,7 @@ def _new_session(
         from_number=from_number,
         to_number=to_number,
         call_status=CallStatus.QUEUED.value,
-        user=user,
+        user=storable_user(user),
     )
 
 

@@ -48,7 +48,7 @@ def bot_for(provider: str, number: str) -> str:
             .first()
         )
         if row is not None and row.bot in settings.BOTS:
-            return row.bot
+            return str(row.bot)
     default = settings.bot()
     return default.name if default is not None else ""
 

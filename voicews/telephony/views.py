@@ -67,6 +67,9 @@ class WebhookView(Endpoint):
                 raise NotAllowed("this provider sends no webhooks")
         except NotAllowed as error:
             return _text(404, str(error))
+        except ConfigurationError as error:
+            logger.warning("%s webhook can't be answered: %s", name, error)
+            return _text(503, "not available")
         try:
             webhook = read_webhook(request)
             found.verify_webhook(webhook)

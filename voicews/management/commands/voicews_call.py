@@ -15,6 +15,7 @@ from voicews.audio.pcm import Pcm
 from voicews.audio.wav import read_wav, wrap_wav
 from voicews.conf import settings
 from voicews.exceptions import AudioFormatError, ConfigurationError
+from voicews.locations import public_base, script_prefix
 from voicews.telephony import Provider, create_provider
 from voicews.testing import (
     CALLS,
@@ -98,7 +99,7 @@ class Command(BaseCommand):
     # --- settings -------------------------------------------------------------------------------
 
     def _provider(self, name: str, url: str) -> Provider:
-        public_url = re.sub("^ws", "http", settings.PUBLIC_URL or url)
+        public_url = public_base(re.sub("^ws", "http", settings.PUBLIC_URL or url), script_prefix())
         configured = settings.PROVIDERS.get(name)
         try:
             return create_provider(

@@ -34,7 +34,11 @@ class Option:
             return self._read_bool(value)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigurationError(f"{self.name}: expected a string or a number")
-        text = str(value)
+        try:
+            text = str(value)
+            text.encode()
+        except ValueError:  # half a surrogate pair, or an int that is too long
+            raise ConfigurationError(f"{self.name}: expected characters in UTF-8") from None
         if self.choices:
             for choice in self.choices:
                 if str(choice) == text:

@@ -161,8 +161,10 @@ def audio(number: int = 0, sample_rate: int = 16000) -> InputAudioRawFrame:
 async def test_what_the_caller_does_reaches_the_remote(remote: Remote) -> None:
     async with joined(remote) as call:
         mine = {"label": "mine", "type": "x"}
+        call.send(audio(7))
+        # The server has a socket before the client knows: an interruption waits for nobody.
+        await until(lambda: remote.received)
         call.send(
-            audio(7),
             InputTransportMessageFrame(mine),
             InputTextFrame("typed"),
             TranscriptionFrame("said", "u", "t"),

@@ -607,10 +607,10 @@ class TestBadMessages:
     @virtual_time
     async def test_a_message_to_be_checked_only(self) -> None:
         call = Call(serializer=Picky())
-        call.transport.check_message("good")
+        await call.transport.check_message("good")
         for bad in ("bad", "worse"):
             with pytest.raises(InvalidMessage, match="expected") as error:
-                call.transport.check_message(bad)
+                await call.transport.check_message(bad)
             assert "secret" not in str(error.value)
         assert call.tap.downstream == []
 

@@ -236,7 +236,7 @@ class SessionConsumer(VoiceConsumer):
         assert self._join is not None
         if self._join.state is SocketState.SILENT:
             try:
-                self._transport.check_message(data)
+                await self._transport.check_message(data)
             except InvalidMessage as error:
                 self.drop(CloseCode.BAD_DATA, str(error))
                 return

@@ -11,6 +11,9 @@ class FrameSerializer(ABC):
     """Turns wire messages into frames and frames into wire messages.
 
     One serializer serves one connection, so that a protocol that numbers its messages can.
+
+    `setup`, `serialize` and `deserialize` may be coroutine methods: the transport then waits for
+    one message after the other, so that they keep their order both ways.
     """
 
     #: The sample rate (Hz) of audio on the wire, where the protocol fixes one.

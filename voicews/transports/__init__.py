@@ -6,6 +6,10 @@ from voicews.transports.client import (
     WebsocketClientSession,
     WebsocketClientTransport,
 )
+from voicews.transports.client_ends import (
+    WebsocketClientInputTransport,
+    WebsocketClientOutputTransport,
+)
 from voicews.transports.params import (
     ChannelsWebsocketParams,
     TransportParams,
@@ -21,6 +25,8 @@ __all__ = [
     "ReconnectPolicy",
     "TransportParams",
     "WebsocketClientCallbacks",
+    "WebsocketClientInputTransport",
+    "WebsocketClientOutputTransport",
     "WebsocketClientParams",
     "WebsocketClientSession",
     "WebsocketClientTransport",

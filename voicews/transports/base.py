@@ -20,6 +20,7 @@ from voicews.frames import (
     Direction,
     EndFrame,
     EndRequestFrame,
+    Frame,
     ImagePieceReceivedFrame,
     ImageRefusedFrame,
     ImageRequestFrame,
@@ -33,6 +34,7 @@ from voicews.pipeline.processor import FrameProcessor
 from voicews.serializers.base import FrameSerializer
 from voicews.serializers.protobuf import ProtobufFrameSerializer
 from voicews.signals import EventHandler, EventSource
+from voicews.transports.ends import SerializerQueues
 from voicews.transports.input import ControlInput, InputTransport
 from voicews.transports.output import OutputTransport
 from voicews.transports.params import TransportParams
@@ -158,25 +160,40 @@ class BaseTransport:
         serializer: FrameSerializer = params.serializer or ProtobufFrameSerializer()
         serializer.bitrate = params.audio_out_bitrate
         self._serializer = serializer
-        self._output = OutputTransport(
-            params,
-            serializer,
+        self._serializer_queues = SerializerQueues.of(serializer)
+        self._output = self._make_output(packet_size, output_name, pads=pads_last_packet)
+        self._input = self._make_input(input_name)
+
+    def _make_output(
+        self, packet_size: int | None, name: str | None, *, pads: bool
+    ) -> OutputTransport:
+        return OutputTransport(
+            self.params,
+            self._serializer,
             packet_size=packet_size,
-            pads_last_packet=pads_last_packet,
+            pads_last_packet=pads,
             on_ended=self._pipeline_ended,
-            name=output_name,
+            serializer_queues=self._serializer_queues,
+            name=name,
         )
-        self._input = InputTransport(
-            params,
-            serializer,
-            on_started=self._pipeline_started,
-            on_ending=self._pipeline_ending,
-            on_control=self._handle_control,
-            on_invalid=self._too_many_invalid_messages,
-            on_ended=self._pipeline_ended,
-            send=self._output.send,
-            name=input_name,
-        )
+
+    def _make_input(self, name: str | None) -> InputTransport:
+        return InputTransport(self.params, self._serializer, name=name, **self._input_callbacks())
+
+    def _input_callbacks(self) -> dict[str, Any]:
+        """What an input of this transport reports to it."""
+        return {
+            "on_started": self._pipeline_started,
+            "on_ending": self._pipeline_ending,
+            "on_control": self._handle_control,
+            "on_invalid": self._too_many_invalid_messages,
+            "on_ended": self._pipeline_ended,
+            "send": self._send,
+            "serializer_queues": self._serializer_queues,
+        }
+
+    def _send(self, frame: Frame, *, urgent: bool = True) -> None:
+        self._output.send(frame, urgent=urgent)
 
     def input(self) -> FrameProcessor:
         """The processor that brings frames from the socket."""
@@ -242,9 +259,9 @@ class BaseTransport:
         """Have keys pressed by `press`, which must not block, instead of as tones."""
         self._output.press_keys = press
 
-    def check_message(self, data: str | bytes) -> None:
+    async def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if a client that sends this can't be one of ours."""
-        self._input.check_message(data)
+        await self._input.check_message(data)
 
     def bot_ready_extras(self, extras: Mapping[str, Any]) -> dict[str, Any]:
         """What `bot-ready` says on top of the standard, with what is asked of a camera."""
@@ -307,6 +324,7 @@ class BaseTransport:
         self._client_left(connection, code)
 
     async def _close(self, writer: SocketWriter, code: int, reason: str) -> None:
+        await self._output.wait_sent(self._close_timeout_secs)
         await writer.close(code, reason, self._close_timeout_secs)
         # The peer's answer ends the reading, and normally does so before this.
         asyncio.get_running_loop().call_later(self._close_timeout_secs, writer.socket.abort)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -15,9 +15,17 @@ from websockets.protocol import State
 from voicews import close_codes
 from voicews.backoff import Backoff
 from voicews.close_codes import CloseCode
-from voicews.exceptions import ConnectFailed, InvalidState
+from voicews.exceptions import ConfigurationError, ConnectFailed, InvalidState
 from voicews.frames import StartFrame
+from voicews.pipeline.task_manager import FrameProcessorSetup, TaskManager
+from voicews.serializers.base import FrameSerializer
 from voicews.transports.base import BaseTransport, Connection, TransportState
+from voicews.transports.client_ends import (
+    WebsocketClientInputTransport,
+    WebsocketClientOutputTransport,
+)
+from voicews.transports.input import InputTransport
+from voicews.transports.output import OutputTransport
 from voicews.transports.params import WebsocketClientParams
 from voicews.transports.reconnect import check_websocket_url, dial
 from voicews.transports.writer import MAX_PENDING_BYTES
@@ -78,12 +86,24 @@ class WebsocketClientSession:
         self._opening: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._waiting_bytes = 0
+        self._task_manager: TaskManager | None = None
+
+    @property
+    def task_manager(self) -> TaskManager:
+        """What makes its tasks. Raises `InvalidState` before it has one."""
+        if self._task_manager is None:
+            raise InvalidState(f"{self._name}: expected a session that has been set up")
+        return self._task_manager
+
+    async def setup(self, task_manager: TaskManager) -> None:
+        """Have its tasks made by `task_manager`, unless it has one."""
+        self._task_manager = self._task_manager or task_manager
 
     async def connect(self) -> None:
         """Use the socket; the first user opens it. Raises `ConnectFailed`."""
         if self._websocket is None and self._opening is None:
             self._holders = 0
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening = self._create_task(self._open(), "open")
         self._holders += 1
         if self._opening is not None:
             opening = self._opening
@@ -131,6 +151,12 @@ class WebsocketClientSession:
     def is_closing(self) -> bool:
         return self._websocket is not None and self._websocket.state is State.CLOSING
 
+    def _create_task(self, coroutine: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        if self._task_manager is None:
+            # Opened before the pipeline starts, or without one.
+            self._task_manager = TaskManager()
+        return self._task_manager.create_task(coroutine, f"{self._name}: {what}")
+
     async def _open(self) -> None:
         try:
             params = self._params
@@ -145,7 +171,7 @@ class WebsocketClientSession:
         finally:
             self._opening = None
         self._websocket = websocket
-        self._reader = asyncio.get_running_loop().create_task(self._read(websocket))
+        self._reader = self._create_task(self._read(websocket), "read")
 
     async def _let_go(self, opening: asyncio.Task[None] | None) -> None:
         self._holders -= 1
@@ -212,12 +238,8 @@ class WebsocketClientTransport(BaseTransport):
         output_name: str | None = None,
     ) -> None:
         params = params or WebsocketClientParams()
-        super().__init__(
-            params,
-            close_timeout_secs=params.ws_close_timeout,
-            input_name=input_name,
-            output_name=output_name,
-        )
+        self._started = asyncio.Event()
+        self._ending = asyncio.Event()
         self.session = WebsocketClientSession(
             uri,
             params,
@@ -228,13 +250,17 @@ class WebsocketClientTransport(BaseTransport):
             ),
             type(self).__name__,
         )
-        # What is said before the server has let us in is not lost, not even a whole short call.
-        self._output.awaits_client = True
+        super().__init__(
+            params,
+            close_timeout_secs=params.ws_close_timeout,
+            input_name=input_name,
+            output_name=output_name,
+        )
         self._backoff = None if params.reconnect is None else Backoff(params.reconnect)
         self._dialing: asyncio.Task[None] | None = None
-        self._started = asyncio.Event()
-        self._ending = asyncio.Event()
-        self._client: Connection | None = None
+        #: The server's hold on this transport, while it has one.
+        self.client: Connection | None = None
+        self._left: object = None
         self._connected_at = 0.0
 
     async def open(self) -> None:
@@ -243,12 +269,68 @@ class WebsocketClientTransport(BaseTransport):
             raise InvalidState("expected a pipeline that has not started, found one that has")
         await self.session.connect()
 
+    # --- the ends -------------------------------------------------------------------------------
+
+    def input(self) -> WebsocketClientInputTransport:
+        """The processor that brings frames from the server."""
+        return self._client_input
+
+    def output(self) -> WebsocketClientOutputTransport:
+        """The processor that sends frames to the server."""
+        return self._client_output
+
+    @property
+    def serializer(self) -> FrameSerializer:
+        """What reads and writes the server's messages."""
+        return self._serializer
+
+    def input_callbacks(self, params: WebsocketClientParams) -> dict[str, Any]:
+        """What an input of this transport reports to it."""
+        self._check_params(params)
+        return self._input_callbacks()
+
+    def output_callbacks(self, params: WebsocketClientParams) -> dict[str, Any]:
+        """What an output of this transport reports to it."""
+        self._check_params(params)
+        return {"on_ended": self._pipeline_ended, "serializer_queues": self._serializer_queues}
+
+    def take_end(self, end: WebsocketClientInputTransport | WebsocketClientOutputTransport) -> None:
+        """An end was made for this transport: it takes the place of the one before it."""
+        if self._started.is_set():
+            raise InvalidState("expected a pipeline that has not started, found one that has")
+        if isinstance(end, WebsocketClientInputTransport):
+            self._input = self._client_input = end
+        else:
+            self._output = self._client_output = end
+
+    def has_let_go_of(self, websocket: object) -> bool:
+        """Whether this socket was the server's, and is not any more."""
+        return websocket is not None and websocket is self._left
+
+    def _check_params(self, params: WebsocketClientParams) -> None:
+        if params.serializer not in (None, self._serializer):
+            raise ConfigurationError("serializer: expected the transport's, found another one")
+
+    def _make_output(
+        self, packet_size: int | None, name: str | None, *, pads: bool
+    ) -> OutputTransport:
+        return WebsocketClientOutputTransport(
+            self, self.session, cast(WebsocketClientParams, self.params), name=name
+        )
+
+    def _make_input(self, name: str | None) -> InputTransport:
+        return WebsocketClientInputTransport(
+            self, self.session, cast(WebsocketClientParams, self.params), name=name
+        )
+
     # --- from the pipeline ----------------------------------------------------------------------
 
     def _pipeline_started(self, frame: StartFrame) -> None:
         self._started.set()
-        if not self.session.is_connected:
-            self._dial_after(None)
+        setup = FrameProcessorSetup(
+            TaskManager(), frame.audio_in_sample_rate, frame.audio_out_sample_rate
+        )
+        self._dialing = asyncio.get_running_loop().create_task(self._begin(setup))
 
     def _pipeline_ending(self) -> None:
         self._ending.set()
@@ -267,23 +349,24 @@ class WebsocketClientTransport(BaseTransport):
         self._dialing = None
         self._connected_at = asyncio.get_running_loop().time()
         if self.state is not TransportState.WAITING:
+            self._left = websocket
             websocket.transport.abort()
             return
-        self._client = self.connect(ClientSocket(websocket))
+        self.client = self.connect(ClientSocket(websocket))
         self._events.send("on_connected", websocket=websocket)
 
     async def _message_received(self, websocket: ClientConnection, message: str | bytes) -> None:
-        if self._client is not None:
-            await self._client.receive(message)
+        await self._client_input.on_message(websocket, message)
 
     async def _socket_lost(self, websocket: ClientConnection) -> None:
-        if self._client is not None:
-            self._client.disconnect(websocket.close_code or CloseCode.ABNORMAL)
+        if self.client is not None:
+            self.client.disconnect(websocket.close_code or CloseCode.ABNORMAL)
 
     # --- life cycle -----------------------------------------------------------------------------
 
     def _client_left(self, connection: Connection, code: int) -> None:
-        self._client = None
+        self.client = None
+        self._left = connection.websocket
         self._events.send("on_disconnected", websocket=connection.websocket)
         if self.state is not TransportState.WAITING:
             return
@@ -299,6 +382,12 @@ class WebsocketClientTransport(BaseTransport):
             self.request_end("the server left", code)
         else:
             self._dial_after(delay)
+
+    async def _begin(self, setup: FrameProcessorSetup) -> None:
+        await self._client_input.setup(setup)
+        await self._client_output.setup(setup)
+        if not self.session.is_connected:
+            await self._dial(None)
 
     def _dial_after(self, delay_secs: float | None) -> None:
         self._dialing = asyncio.get_running_loop().create_task(self._dial(delay_secs))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from voicews.audio.pcm import check_sample_rate, mix_channels
@@ -41,9 +42,9 @@ from voicews.frames import (
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
-from voicews.pipeline.processor import FrameProcessor
 from voicews.serializers.protobuf import MAX_CHANNELS
 from voicews.transports.effects import AudioPart, audio_threads
+from voicews.transports.ends import SerializerQueues, TransportEnd, finished
 from voicews.transports.params import SAMPLE_RATES, TransportParams
 from voicews.transports.pictures import PictureInput, Send
 
@@ -72,7 +73,7 @@ ControlInput = (
 )
 
 
-class InputTransport(FrameProcessor):
+class InputTransport(TransportEnd):
     """The first processor: turns messages into frames, audio into the pipeline's format.
 
     `on_invalid` is called when the peer has sent too many bad messages in a row, `on_control` with
@@ -91,11 +92,16 @@ class InputTransport(FrameProcessor):
         on_invalid: Callable[[], None],
         send: Send,
         on_ended: Callable[[EndFrame | CancelFrame], None],
+        serializer_queues: SerializerQueues | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or "input")
         self._params = params
         self._serializer = serializer
+        self._serializer_queues = serializer_queues
+        if serializer_queues is not None:
+            serializer_queues.report = self.report_exception
+        self._clients = 0
         self._on_started = on_started
         self._on_ending = on_ending
         self._on_control = on_control
@@ -129,6 +135,8 @@ class InputTransport(FrameProcessor):
         self.invalid_messages = 0
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if self._lane is not None and self._holds(frame, direction):
+            return
         if isinstance(frame, StartInputFrame):
             self._streaming = True
             return
@@ -137,7 +145,10 @@ class InputTransport(FrameProcessor):
             return
         if isinstance(frame, StartFrame):
             self._rate = self._params.audio_in_sample_rate or frame.audio_in_sample_rate
-            self._serializer.setup(frame)
+            if self._serializer_queues is None:
+                self._serializer.setup(frame)
+            else:
+                self._serializer_queues.setup(frame)
             self._start_parts()
             self.push_frame(frame, direction)
             self._on_started(frame)
@@ -162,9 +173,12 @@ class InputTransport(FrameProcessor):
         self.push_frame(frame, direction)
 
     async def cleanup(self) -> None:
+        await super().cleanup()
         # A pipeline may have no output to report that all was played.
         self._on_ended(self._end_frame or EndFrame())
         self._waiting.clear()
+        if self._serializer_queues is not None:
+            await self._serializer_queues.incoming.cancel()
         if self._working is not None:
             self._working.cancel()
             await asyncio.wait([self._working])
@@ -194,15 +208,16 @@ class InputTransport(FrameProcessor):
 
     def new_client(self) -> None:
         """The next valid message is the first of another client."""
+        self._clients += 1
         self._greeted = False
         self._invalid_in_a_row = 0
         self._resampler = None
         self.pictures.new_client()
 
-    def check_message(self, data: str | bytes) -> None:
+    async def check_message(self, data: str | bytes) -> None:
         """Raise `InvalidMessage` if this is not a message of the protocol."""
         try:
-            self._serializer.deserialize(data)
+            await finished(self._serializer.deserialize(data))
         except InvalidMessage:
             raise
         except Exception as error:  # noqa: BLE001 - a project's own serializer
@@ -211,19 +226,43 @@ class InputTransport(FrameProcessor):
 
     def receive(self, data: str | bytes) -> None:
         """Take one message from the socket."""
+        if self._serializer_queues is not None:
+            later = partial(self._receive_later, data, self._clients)
+            self._serializer_queues.incoming.put("to take a message", later)
+            return
         try:
             frame = self._serializer.deserialize(data)
             if type(frame) is InputAudioRawFrame:
                 frame = self._convert(frame)
             elif type(frame) is ImagePieceFrame:
                 frame = self.pictures.receive(frame)
-        except (InvalidMessage, AudioFormatError) as error:
+        except Exception as error:  # noqa: BLE001 - a project's own serializer
+            self._refuse(error)
+            return
+        self._received(frame)
+
+    async def _receive_later(self, data: str | bytes, client: int) -> None:
+        try:
+            frame = await finished(self._serializer.deserialize(data))
+            if client != self._clients:
+                return
+            if type(frame) is InputAudioRawFrame:
+                frame = self._convert(frame)
+            elif type(frame) is ImagePieceFrame:
+                frame = self.pictures.receive(frame)
+        except Exception as error:  # noqa: BLE001 - a project's own serializer
+            self._refuse(error)
+            return
+        self._received(frame)
+
+    def _refuse(self, error: Exception) -> None:
+        if isinstance(error, InvalidMessage | AudioFormatError):
             self._reject(str(error))
             return
-        except Exception as error:  # noqa: BLE001 - a project's own serializer
-            self.report_exception(error, "to deserialize a message")
-            self._reject("the serializer failed")
-            return
+        self.report_exception(error, "to deserialize a message")
+        self._reject("the serializer failed")
+
+    def _received(self, frame: Frame | None) -> None:
         self._invalid_in_a_row = 0
         if not self._greeted:
             self.greet()

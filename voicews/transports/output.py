@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from voicews.audio.wav import wrap_wav
 from voicews.exceptions import ConfigurationError
 from voicews.frames import (
     BotInterruptedFrame,
@@ -23,13 +26,22 @@ from voicews.frames import (
     MixerControlFrame,
     OutputAudioRawFrame,
     OutputImageRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
     PlayedFrame,
     SpriteFrame,
     StartFrame,
     VolumeFrame,
     VolumeGainFrame,
 )
-from voicews.pipeline.processor import FrameProcessor
+from voicews.serial_queue import SerialQueue
+from voicews.transports.ends import (
+    LAST_METHODS_SECS,
+    SerializerQueues,
+    TransportEnd,
+    finished,
+    overrides,
+)
 from voicews.transports.params import TransportParams
 from voicews.transports.pictures import PictureOutput
 from voicews.transports.track import OutputTrack
@@ -43,11 +55,14 @@ if TYPE_CHECKING:
 SoundControl = FilterControlFrame | MixerControlFrame | VolumeFrame | VolumeGainFrame
 
 
-class OutputTransport(FrameProcessor):
+class OutputTransport(TransportEnd):
     """The last processor but for those that want to see what was sent.
 
     What the bot says waits in an `OutputTrack`; whatever else the protocol has a message for leaves
     at once. `on_ended` is called with the frame that ended the call when nothing is left to play.
+
+    `write_audio_frame` and `send_message` may be overridden, and may wait; then what leaves waits
+    in a queue, in order, as it does for a serializer that waits.
     """
 
     def __init__(
@@ -58,11 +73,19 @@ class OutputTransport(FrameProcessor):
         packet_size: int | None = None,
         pads_last_packet: bool = False,
         on_ended: Callable[[EndFrame | CancelFrame], None],
+        serializer_queues: SerializerQueues | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or "output")
         self._params = params
         self._serializer = serializer
+        #: What leaves by methods that may wait; None if none does.
+        self._leaving: SerialQueue | None = None
+        self._leaving_to: SocketWriter | None = None
+        if serializer_queues is not None:
+            self._leaving = serializer_queues.outgoing
+        elif overrides(self, OutputTransport, "write_audio_frame", "send_message"):
+            self._leaving = SerialQueue(on_error=self._method_failed)
         #: Presses keys where the serializer has no message for it; None: they are played as tones.
         self.press_keys: Callable[[str], None] | None = None
         self._on_ended = on_ended
@@ -119,16 +142,84 @@ class OutputTransport(FrameProcessor):
 
     def send(self, frame: Frame, *, urgent: bool = True) -> None:
         """Send a frame past the play queue, if the protocol has a message for it."""
-        if self._writer is None:
-            return
+        if self._leaving is None:
+            self._write(frame, urgent=urgent)
+        elif self._writer is not None:
+            leave = partial(self._leave, self._writer, frame, urgent=urgent)
+            self._leaving.put(f"to send {type(frame).__name__}", leave)
+
+    def send_audio(self, frame: OutputAudioRawFrame) -> None:
+        """Send audio whose turn it is."""
+        if self._leaving is None:
+            self._write(self._with_header(frame), urgent=False)
+        else:
+            self.send(frame, urgent=False)
+
+    async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+        """Write audio, past the play queue, with its WAV header if there is to be one.
+
+        True if it was written: False if nobody is there, or the protocol has no message for it.
+        """
+        return await self._write_in_turn(self._with_header(frame), urgent=False)
+
+    async def send_message(
+        self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame
+    ) -> None:
+        """Write a message, past the play queue."""
+        urgent = isinstance(frame, OutputTransportMessageUrgentFrame)
+        await self._write_in_turn(frame, urgent=urgent)
+
+    def _with_header(self, frame: OutputAudioRawFrame) -> OutputAudioRawFrame:
+        if not self._params.add_wav_header:
+            return frame
+        return replace(frame, audio=wrap_wav(frame.audio, frame.sample_rate, frame.num_channels))
+
+    def _write(self, frame: Frame, *, urgent: bool) -> bool:
+        writer = self._writer
+        if writer is None:
+            return False
         try:
             data = self._serializer.serialize(frame)
         except Exception as error:  # noqa: BLE001 - a project's own serializer, or its data
             # Whatever comes after it in the queue must go on.
             self.report_exception(error, f"to serialize {type(frame).__name__}")
-            return
-        if data is not None:
-            self._writer.put(data, urgent=urgent)
+            return False
+        if data is None:
+            return False
+        writer.put(data, urgent=urgent)
+        return writer.error is None
+
+    async def _write_in_turn(self, frame: Frame, *, urgent: bool) -> bool:
+        writer = self._leaving_to or self._writer
+        if writer is None:
+            return False
+        try:
+            data = await finished(self._serializer.serialize(frame))
+        except Exception as error:  # noqa: BLE001 - a project's own serializer, or its data
+            self.report_exception(error, f"to serialize {type(frame).__name__}")
+            return False
+        if data is None or writer.error is not None:
+            return False
+        writer.put(data, urgent=urgent)
+        return writer.error is None
+
+    async def _leave(self, writer: SocketWriter, frame: Frame, *, urgent: bool) -> None:
+        # Whoever was there when it was sent gets it, even if that is a goodbye.
+        self._leaving_to = writer
+        try:
+            if isinstance(frame, OutputAudioRawFrame):
+                await self.write_audio_frame(frame)
+            elif isinstance(frame, OutputTransportMessageFrame | OutputTransportMessageUrgentFrame):
+                await self.send_message(frame)
+            else:
+                await self._write_in_turn(frame, urgent=urgent)
+        finally:
+            self._leaving_to = None
+
+    async def wait_sent(self, timeout_secs: float) -> None:
+        """Wait until all that was sent is with the writer, for so long at most."""
+        if self._leaving is not None:
+            await self._leaving.join(timeout_secs)
 
     def acknowledge_mark(self, name: str) -> None:
         """The client says that it has played up to the mark `name`."""
@@ -142,6 +233,8 @@ class OutputTransport(FrameProcessor):
     # --- from the pipeline ----------------------------------------------------------------------
 
     def process_frame(self, frame: Frame, direction: Direction) -> None:
+        if self._lane is not None and self._holds(frame, direction):
+            return
         kind = type(frame)
         if kind is OutputAudioRawFrame:
             assert isinstance(frame, OutputAudioRawFrame)
@@ -159,7 +252,11 @@ class OutputTransport(FrameProcessor):
             track = self._track_of(frame)
             if track is not None:
                 track.put(frame)
-        elif isinstance(frame, InterruptionFrame):
+        else:
+            self._obey(frame)
+
+    def _obey(self, frame: Frame) -> None:
+        if isinstance(frame, InterruptionFrame):
             self._interrupt()
             self.push_frame(frame)
         elif isinstance(frame, EndFrame):
@@ -263,6 +360,10 @@ class OutputTransport(FrameProcessor):
         self.push_frame(frame)
 
     async def cleanup(self) -> None:
+        await super().cleanup()
+        if self._leaving is not None:
+            await self._leaving.join(LAST_METHODS_SECS)
+            await self._leaving.cancel()
         for track in self._tracks:
             await track.cleanup()
 

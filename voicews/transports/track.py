@@ -12,7 +12,6 @@ from voicews.audio.pcm import (
     BYTES_PER_SAMPLE,
     silence,
 )
-from voicews.audio.wav import wrap_wav
 from voicews.frames import (
     CueFrame,
     Direction,
@@ -67,6 +66,7 @@ class TrackOwner(Protocol):
     """What a track asks of its output transport."""
 
     def send(self, frame: Frame, *, urgent: bool = True) -> None: ...
+    def send_audio(self, frame: OutputAudioRawFrame) -> None: ...
     def push_frame(self, frame: Frame, direction: Direction = ...) -> None: ...
     def push_error(self, error: str) -> None: ...
     def report_exception(self, error: BaseException, doing: str) -> None: ...
@@ -428,16 +428,13 @@ class OutputTrack:
     def _send_packet(self, pcm: bytes, now: float) -> None:
         duration_ns = len(pcm) * NS_PER_SEC // self._bytes_per_sec
         rate, channels = self._format.sample_rate, self._format.num_channels
-        audio = pcm
-        if self._params.add_wav_header:
-            audio = wrap_wav(pcm, rate, channels)
-        frame = OutputAudioRawFrame(audio, rate, channels, self._sent_pts)
+        frame = OutputAudioRawFrame(pcm, rate, channels, self._sent_pts)
         if self.destination is not None:
             frame.transport_destination = self.destination
         # Counted first: if the write fails, this is lost like all that the peer did not play.
         self._sent_pts += duration_ns
         self._pacer.sent(duration_ns / NS_PER_SEC, now)
-        self._owner.send(frame, urgent=False)
+        self._owner.send_audio(frame)
         self._owner.push_frame(frame)
 
     # --- filter, volume and mixer ---------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
@@ -18,6 +19,22 @@ from tests.server_processes import Server
 
 LISTEN_MS = 2_500
 TIMEOUT_SECS = 60.0
+
+#: Every change of what is on the page of the bot's text, as plain text.
+WATCH_SPOKEN = """() => {
+  const squeezed = (text) => text.replace(/\\s+/g, " ");
+  const list = document.querySelector("#messages");
+  globalThis.spoken = [];
+  const look = () => {
+    const parts = [...list.querySelectorAll("li[data-role=assistant] span")];
+    const spoken = squeezed(parts.map((part) => part.textContent).join(" ").trim());
+    const unspoken = squeezed(parts.map((part) => part.dataset.unspoken).join(" ").trim());
+    if (spoken || unspoken) globalThis.spoken.push({ spoken, unspoken, ms: performance.now() });
+  };
+  new MutationObserver(look).observe(list, {
+    subtree: true, childList: true, attributes: true, characterData: true,
+  });
+}"""
 
 Connect = Callable[..., Any]
 
@@ -157,6 +174,31 @@ def test_react(page: Page, one: VoiceServer, connect: Connect) -> None:
     expect_echo(page)
     assert events(page, "onTrackStarted") == ["audio", "audio"]
     assert events(page, "onTrackStopped") == ["audio"]
+
+
+def test_react_shows_what_the_bot_says_as_spoken(
+    page: Page, one: VoiceServer, connect: Connect
+) -> None:
+    """The spoken part of a text grows while it is heard, until nothing is unspoken."""
+    connect(one, enableMic=False)
+    text = "One two three four five six seven. Eight nine ten eleven twelve."
+    seconds = 5.0
+    page.evaluate(WATCH_SPOKEN)
+    page.evaluate(
+        "data => call.client.sendClientRequest('say', data)", {"text": text, "seconds": seconds}
+    )
+    until(page, f"spoken.at(-1)?.spoken === {json.dumps(text)}")
+    expect(page.locator("#messages li")).to_have_attribute("data-role", "assistant")
+    seen = page.evaluate("spoken")
+    lengths = [len(one["spoken"]) for one in seen]
+    for one_look in seen:
+        # Sentences are shown one after the other.
+        shown = one_look["spoken"] + one_look["unspoken"]
+        assert text.replace(" ", "").startswith(shown.replace(" ", ""))
+    assert lengths == sorted(lengths), "what was spoken became unspoken"
+    assert len({length for length in lengths if 0 < length < len(text)}) >= 2, lengths
+    # Not before it could be heard.
+    assert seen[-1]["ms"] - seen[0]["ms"] > 1000 * seconds / 2
 
 
 def test_the_camera_is_open(page: Page, one: VoiceServer, connect: Connect) -> None:

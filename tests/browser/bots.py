@@ -1,12 +1,20 @@
 """A bot for the browser tests."""
 
+import base64
 import dataclasses
+import time
+from typing import Any
 
 import numpy as np
 
 from project.bots import Echo
 from voicews.bots import Bot
-from voicews.frames import OutputAudioRawFrame
+from voicews.frames import (
+    ClientMessageFrame,
+    InputAudioRawFrame,
+    InputImageRawFrame,
+    OutputAudioRawFrame,
+)
 from voicews.serializers import OpusFrameSerializer
 from voicews.transports import ChannelsWebsocketParams
 
@@ -41,3 +49,34 @@ class Thin(Echo):
         return dataclasses.replace(
             super().transport_params(), serializer=OpusFrameSerializer(), audio_out_bitrate=24000
         )
+
+
+class Recorder(Thin):
+    """Keeps what it hears and sees, with the times of arrival, and tells it when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunks: list[tuple[float, bytes]] = []
+        self.pictures: list[dict[str, Any]] = []
+        self.sample_rate = self.audio_in_sample_rate
+
+    def transport_params(self) -> ChannelsWebsocketParams:
+        return dataclasses.replace(super().transport_params(), video_in_framerate=5)
+
+    def on_audio(self, audio: InputAudioRawFrame) -> None:
+        self.sample_rate = audio.sample_rate
+        self.chunks.append((time.monotonic(), audio.audio))
+
+    def on_image(self, image: InputImageRawFrame) -> None:
+        self.pictures.append(
+            {"at": time.monotonic(), "bytes": len(image.image), "size": image.size}
+        )
+
+    def on_message(self, message: ClientMessageFrame) -> Any:
+        if message.type == "pictures":
+            return self.pictures
+        return {
+            "pcm": base64.b64encode(b"".join(pcm for _, pcm in self.chunks)).decode(),
+            "sample_rate": self.sample_rate,
+            "arrivals": [[at, len(pcm) // 2] for at, pcm in self.chunks],
+        }

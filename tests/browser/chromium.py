@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -32,14 +33,26 @@ def microphone(path: Path, *, repeat: bool = True) -> tuple[str, ...]:
     return (_ALLOW_MICROPHONE, _FAKE_DEVICES, f"--use-file-for-fake-audio-capture={file}")
 
 
-def camera(path: Path, left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[str, ...]:
-    """Flags for a camera that sees one colour in each half; the screen is chosen by itself."""
+def camera(
+    path: Path,
+    left: tuple[int, int, int],
+    right: tuple[int, int, int],
+    *,
+    speckles: bool = False,
+) -> tuple[str, ...]:
+    """Flags for a camera that sees one colour in each half; the screen is chosen by itself.
+
+    With `speckles` there are spots of 8 pixels all over it, so that a JPEG of it is not tiny.
+    """
     width, height = 640, 480
     header = f"YUV4MPEG2 W{width} H{height} F20:1 Ip A1:1 C420jpeg\n".encode()
     planes = bytearray()
     for plane, size in enumerate((width, width // 2, width // 2)):
         row = bytes([_yuv(left)[plane]]) * (size // 2) + bytes([_yuv(right)[plane]]) * (size // 2)
-        planes += row * (height if plane == 0 else height // 2)
+        if plane == 0 and speckles:
+            planes += _speckled(row, height)
+        else:
+            planes += row * (height if plane == 0 else height // 2)
     path.write_bytes(header + (b"FRAME\n" + bytes(planes)) * 4)
     return (
         _ALLOW_MICROPHONE,
@@ -47,6 +60,19 @@ def camera(path: Path, left: tuple[int, int, int], right: tuple[int, int, int]) 
         f"--use-file-for-fake-video-capture={path}",
         "--auto-select-desktop-capture-source=Entire screen",
     )
+
+
+def _speckled(row: bytes, height: int, spot: int = 8) -> bytes:
+    """So many rows like this one, whose luma differs from spot to spot."""
+    choice = random.Random(1)
+    rows = bytearray()
+    for _ in range(height // spot):
+        shifts = [choice.randint(-20, 20) for _ in range(len(row) // spot)]
+        line = bytes(
+            min(235, max(16, luma + shifts[column // spot])) for column, luma in enumerate(row)
+        )
+        rows += line * spot
+    return bytes(rows)
 
 
 def _yuv(colour: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ VOICEWS = {
         "keypad": "tests.browser.bots.Keypad",
         "stage": "tests.browser.bots.Stage",
         "thin": "tests.browser.bots.Thin",
+        "recorder": "tests.browser.bots.Recorder",
     },
     "TOKEN_MAX_AGE_SECS": float(os.environ.get("TOKEN_MAX_AGE_SECS", "60")),
     # A server that is asked to stop hands its calls over at once.

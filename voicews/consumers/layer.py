@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 #: So long (seconds) nothing is asked of a channel layer that has failed.
 RETRY_SECS = 1.0
+#: So long (seconds) a wait for messages may take to be cancelled.
+CANCEL_SECS = 0.2
 #: Where no handlers are looked for.
 FRAMEWORKS = ("voicews", "channels", "builtins")
 
@@ -88,9 +90,11 @@ class LayerMessages:
 
     async def leave(self) -> None:
         """Nothing is handled any more."""
-        if self._receiving is not None:
-            self._receiving.cancel()
-            await asyncio.wait([self._receiving])
+        receiving = self._receiving
+        while receiving is not None and not receiving.done():
+            # Again, because Redis' client may make a timeout of it.
+            receiving.cancel()
+            await asyncio.wait([receiving], timeout=CANCEL_SECS)
         for group in self._joined:
             try:
                 await self._layer.group_discard(group, self.channel_name)
@@ -98,13 +102,17 @@ class LayerMessages:
                 logger.warning("could not leave the group %s: %s", group, error)
 
     async def _receive(self) -> None:
+        is_failing = False
         while True:
             try:
                 message = await self._layer.receive(self.channel_name)
             except Exception as error:  # noqa: BLE001 - each channel layer has its own
-                logger.warning("can't receive from the channel layer: %s", error)
+                if not is_failing:
+                    logger.warning("can't receive from the channel layer: %s", error)
+                is_failing = True
                 await asyncio.sleep(RETRY_SECS)
                 continue
+            is_failing = False
             await self._is_open.wait()
             kind = str(message.get("type"))
             handler = self._handlers.get(kind.replace(".", "_"))

@@ -136,7 +136,9 @@ def test_any_text(text: str) -> None:
     assert printable(text).isprintable()
 
 
-async def test_the_headers_of_a_handshake(written: io.StringIO) -> None:
+async def test_the_headers_of_a_handshake(
+    written: io.StringIO, caplog: pytest.LogCaptureFixture
+) -> None:
     """What an origin's refusal, the log's most exposed line, shows."""
 
     class Closed(SocketConsumer):
@@ -149,7 +151,7 @@ async def test_the_headers_of_a_handshake(written: io.StringIO) -> None:
     async def send(message: Any) -> None:
         pass
 
-    logging.getLogger("voicews").setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, logger="voicews")
     headers = [(b"user-agent", b"a\nb\x1b[31m"), (b"origin", b"\x85\x9b31m")]
     scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": headers}
     await Closed()(scope, receive, send)

@@ -21,6 +21,7 @@ from voicews.bots import Bot, Playback, Speech
 from voicews.exceptions import AudioFormatError, InvalidState
 from voicews.frames import (
     AudioRawFrame,
+    InputAudioRawFrame,
 )
 
 TONE = pcm(tone(440, 1.0, RATE))
@@ -544,4 +545,48 @@ async def test_a_greeting_reaches_the_page(is_async: bool) -> None:
         assert kind in kinds
     assert call.messages("bot-output")[0]["text"] == "hello"
     assert call.texts == ["hello", "shown"]
+    await call.finish()
+
+
+@virtual_time
+async def test_a_greeting_reaches_a_page_that_sends_audio_before_it_is_ready() -> None:
+    class Greeter(Bot):
+        def on_start(self) -> None:
+            self.play(seconds(0.5), text="hello")
+
+    call = Call(Greeter())
+    await call.receive(InputAudioRawFrame(bytes(640), 16000))
+    await asyncio.sleep(0.2)
+    assert call.rtvi_messages == []
+    await call.say_ready()
+    await asyncio.sleep(1)
+    kinds = [message["type"] for message in call.rtvi_messages]
+    assert kinds[0] == "bot-ready"
+    assert kinds.count("bot-started-speaking") == 1
+    statuses = [(data["text"], data["spoken_status"]) for data in call.rtvi_data("bot-output")]
+    assert statuses[0] == ("hello", "new")
+    assert statuses[-1] == ("hello", "completed")
+    await call.finish()
+
+
+@virtual_time
+async def test_a_plain_handler_that_fails_spoils_nothing_that_follows() -> None:
+    class Failing(Bot):
+        async def on_start(self) -> None:
+            pass
+
+        def on_interrupted(self, playback: Playback) -> None:
+            raise RuntimeError(playback.text)
+
+    bot = Failing()
+    call = await Call(bot).hello()
+    playbacks = [bot.play(stream([TONE], 0.1), text="one")]
+    playbacks += [bot.play(TONE, text=text) for text in ("two", "three")]
+    await asyncio.sleep(0.3)
+    bot.interrupt()
+    for playback in playbacks:
+        await asyncio.wait_for(playback, 1)
+        assert playback.interrupted
+    assert call.errors
+    call.errors.clear()
     await call.finish()

@@ -347,6 +347,10 @@ WRONG_BUTTONS: list[dict[str, Any]] = [
 ]
 RAW_AUDIO: list[tuple[dict[str, Any], str]] = [
     ({}, "expected base64 strings of PCM in raw-audio"),
+    (
+        {"base64Audio": "\u00e9"},
+        "expected PCM in raw-audio: string argument should contain only ASCII characters",
+    ),
     ({"base64AudioBatch": [7]}, "expected base64 strings of PCM in raw-audio"),
     (
         {"base64Audio": "AAE=", "sampleRate": "8000"},

@@ -431,9 +431,9 @@ class Bot(FrameProcessor):
                 self._collect(self._utterance, frame)
             if self._hears_audio:
                 if self._hears_at_once:
-                    self._call_plain(self._audio, self.on_audio, frame)
+                    self._call_plain(self._audio, "on_audio", frame)
                 else:
-                    self._call(self._audio, self.on_audio, frame)
+                    self._call(self._audio, "on_audio", frame)
             return
         handler = _HANDLERS.get(type(frame))
         if handler is None or handler(self, frame):
@@ -474,17 +474,23 @@ class Bot(FrameProcessor):
         """The call goes on in another process: its end here is not the call's."""
         self._is_migrating = True
 
-    def _call(self, lane: Lane, handler: Callable[..., Any], *args: Any) -> None:
+    def _call(self, lane: Lane, name: str, *args: Any) -> None:
+        handler = getattr(self, name)
         if inspect.iscoroutinefunction(handler):
-            lane.put(handler.__name__, lambda: handler(*args))
+            lane.put(name, lambda: handler(*args))
         else:
-            self._call_plain(lane, handler, *args)
+            self._call_plain(lane, name, *args)
 
-    def _call_plain(self, lane: Lane, handler: Callable[..., Any], *args: Any) -> None:
-        result = handler(*args)
+    def _call_plain(self, lane: Lane, name: str, *args: Any) -> None:
+        """Call a handler now. What it raises is its own: those behind it go on, as with lanes."""
+        try:
+            result = getattr(self, name)(*args)
+        except Exception as error:  # noqa: BLE001 - the application's handler
+            self.report_exception(error, f"in {name}")
+            return
         # It may be the wrapper that a decorator put around an async one.
         if result is not None and inspect.isawaitable(result):
-            lane.put(handler.__name__, lambda: result)
+            lane.put(name, lambda: result)
 
     def _image_frame(
         self, image: ImageRawFrame | bytes, size: tuple[int, int] | None, image_format: str | None
@@ -511,7 +517,7 @@ class Bot(FrameProcessor):
 
     def _was_interrupted(self, playback: Playback) -> None:
         if _overrides(self, "on_interrupted"):
-            self._call(self._events, self.on_interrupted, playback)
+            self._call(self._events, "on_interrupted", playback)
 
     def _on_start_frame(self, frame: StartFrame) -> bool:
         if self._over:
@@ -540,7 +546,7 @@ class Bot(FrameProcessor):
         if self._utterance is not None:
             pcm = self._utterance.stop(frame.detected_secs - frame.edge_secs)
             utterance = AudioRawFrame(pcm, self.audio_in_sample_rate)
-            self._call(self._turns, self.on_utterance, utterance)
+            self._call(self._turns, "on_utterance", utterance)
         return True
 
     def _on_interruption(self, frame: InterruptionFrame) -> bool:
@@ -559,7 +565,7 @@ class Bot(FrameProcessor):
         if inspect.iscoroutinefunction(self.on_image):
             self._images.put("on_image", partial(self.on_image, frame), newest_only=True)
         else:
-            self._call_plain(self._images, self.on_image, frame)
+            self._call_plain(self._images, "on_image", frame)
         return False
 
     def _on_requested_image(self, frame: UserImageRawFrame) -> bool:
@@ -575,11 +581,11 @@ class Bot(FrameProcessor):
         return answer is None
 
     def _on_text(self, frame: InputTextFrame) -> bool:
-        self._call(self._turns, self.on_text, frame.text)
+        self._call(self._turns, "on_text", frame.text)
         return False
 
     def _on_dtmf(self, frame: InputDTMFFrame) -> bool:
-        self._call(self._events, self.on_dtmf, frame.button)
+        self._call(self._events, "on_dtmf", frame.button)
         return False
 
     def _on_message(self, frame: ClientMessageFrame) -> bool:
@@ -606,14 +612,14 @@ class Bot(FrameProcessor):
     def _on_app_message(self, frame: InputTransportMessageFrame) -> bool:
         message = ClientMessageFrame(str(frame.message.get("type", "")), frame.message)
         if _overrides(self, "on_message"):
-            self._call(self._events, self.on_message, message)
+            self._call(self._events, "on_message", message)
         return False
 
     def _on_end(self, frame: EndFrame | CancelFrame) -> bool:
         self._end_reason = frame.reason
         self._over = True
         if isinstance(frame, CancelFrame):
-            for lane in (self._turns, self._events, self._audio):
+            for lane in (self._turns, self._events, self._audio, self._images):
                 lane.close()
         return True
 

@@ -8,9 +8,9 @@ application's and pass through.
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,8 @@ DTMF_BUTTONS = frozenset("0123456789*#ABCD")
 #: Keys in one `dtmf` message; more are not keys that a user presses.
 MAX_DTMF_BUTTONS = 64
 MAX_CHANNELS = 8
+#: What is kept for a client that is there and has yet to say that it is ready.
+MAX_WAITING_REPORTS = 256
 #: The other version that is spoken, and what a client has that doesn't say.
 _OLD_MAJOR = 1
 _UNKNOWN_VERSION = (0, 0, 0)
@@ -84,6 +86,8 @@ class RTVIProcessor(FrameProcessor):
         self._bot_ready_extras = bot_ready_extras
         self._client_is_ready = False
         self._client_version = _UNKNOWN_VERSION
+        #: What happened since the client connected: it may send audio before `client-ready`.
+        self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_REPORTS)
         # Also after a move to another process, the page has seen none of these yet.
         self._segment_ids = itertools.count(time.time_ns() // 1_000_000)
         #: The ids of the texts that are being said, by playback and number.
@@ -101,12 +105,15 @@ class RTVIProcessor(FrameProcessor):
             return
         if isinstance(frame, ClientConnectedFrame):
             self._client_is_ready = False
+            self._waiting.clear()
         # A client that never said that it is ready may not speak RTVI at all.
         if self._client_is_ready:
-            self._report(frame, direction)
+            self._report(frame)
+        elif type(frame) in _REPORTED:
+            self._waiting.append(frame)
         self.push_frame(frame, direction)
 
-    def _report(self, frame: Frame, direction: Direction) -> None:
+    def _report(self, frame: Frame) -> None:
         if isinstance(frame, BotOutputFrame):
             self._report_bot_output(frame)
         elif isinstance(frame, BotOutputProgressFrame):
@@ -224,6 +231,8 @@ class RTVIProcessor(FrameProcessor):
         )
         self.push_frame(StartInputFrame(), Direction.UPSTREAM)
         self.push_frame(ClientReadyFrame(self._client_version))
+        while self._waiting:
+            self._report(self._waiting.popleft())
 
     def _client_message(self, request_id: str, data: dict[str, Any]) -> None:
         kind = data.get("t")
@@ -268,7 +277,7 @@ class RTVIProcessor(FrameProcessor):
             audio = [base64.b64decode(piece, validate=True) for piece in pieces]
             for pcm in audio:
                 check_whole_frames(pcm, channels)
-        except (binascii.Error, AudioFormatError) as error:
+        except (ValueError, AudioFormatError) as error:
             self._refuse(request_id, f"expected PCM in raw-audio: {error}")
             return
         for pcm in audio:
@@ -380,3 +389,4 @@ _REPORTS: dict[type[Frame], Callable[[Any], tuple[str, dict[str, Any] | None]]] 
     ErrorFrame: lambda frame: ("error", {"error": frame.error, "fatal": frame.fatal}),
     MetricsFrame: lambda frame: ("metrics", frame.data),
 }
+_REPORTED = frozenset([*_REPORTS, BotOutputFrame, BotOutputProgressFrame, PlayedFrame])

@@ -405,6 +405,30 @@ class TestIn:
         assert 2 <= len(call.tap.down(InputImageRawFrame)) <= 5
         await call.finish()
 
+    def test_the_client_is_told_what_to_send(self) -> None:
+        wanted = {
+            "video_in_sources": ("screen",),
+            "video_in_width": 320,
+            "video_in_height": 240,
+            "video_in_framerate": 3,
+            "video_in_quality": 50,
+            "video_in_max_bytes": 9000,
+        }
+        extras = Call(**{**IN, **wanted}).transport.bot_ready_extras({"more": 1})
+        assert extras["more"] == 1
+        asked = {f"video_in_{name}": value for name, value in extras["voicews"]["video_in"].items()}
+        assert asked == {**wanted, "video_in_sources": ["screen"]}
+
+    @virtual_time
+    async def test_only_the_sources_that_are_wanted(self) -> None:
+        call = Call(**IN, video_in_sources=("screen",)).start()
+        viewer = Viewer(call)
+        await viewer.say(whole(1, file(), name="camera"))
+        await viewer.say(whole(2, file(), name="screen"))
+        await settle()
+        assert [frame.source for frame in call.tap.down(InputImageRawFrame)] == ["screen"]
+        await call.finish()
+
     @virtual_time
     async def test_off(self) -> None:
         call = Call(serializer=ProtobufFrameSerializer()).start()

@@ -589,4 +589,12 @@ async def test_a_plain_handler_that_fails_spoils_nothing_that_follows() -> None:
         assert playback.interrupted
     assert call.errors
     call.errors.clear()
+
+
+async def test_pcm_that_looks_like_text_is_passed_on() -> None:
+    odd = b"0@" * 480
+    call = await Call(Bot()).hello()
+    call.bot.send_audio(InputAudioRawFrame(odd, RATE))
+    await call.bot.play(AudioRawFrame(odd, RATE))
+    assert heard(call) == odd * 2
     await call.finish()

@@ -322,7 +322,9 @@ class Bot(FrameProcessor):
         left out and speech is shortened by up to a fifth; what would come two seconds late or more
         is dropped, and all of it while no client is there.
         """
-        pcm = self._speaker.joined(audio)
+        # What the user says is PCM, however it looks, and whole.
+        is_input = isinstance(audio, InputAudioRawFrame)
+        pcm = audio.audio if is_input else self._speaker.joined(audio)
         self.push_frame(OutputAudioRawFrame(pcm, audio.sample_rate, audio.num_channels, None, live))
 
     def show(

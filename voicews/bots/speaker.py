@@ -296,7 +296,10 @@ class Speaker:
             )
         check_sample_rate(audio.sample_rate)
         check_whole_frames(audio.audio, audio.num_channels)
-        _check_is_pcm(audio.audio)
+        # A frame says that it is PCM: a sound of few values may look like text.
+        name = audio_format(audio.audio)
+        if name not in (None, "text"):
+            raise not_pcm(name)
         return Pcm(audio.audio, audio.sample_rate, audio.num_channels)
 
     def _whole(self, piece: bytes, sample_rate: int, num_channels: int) -> bytes:

@@ -591,6 +591,7 @@ async def test_a_plain_handler_that_fails_spoils_nothing_that_follows() -> None:
     call.errors.clear()
 
 
+@virtual_time
 async def test_pcm_that_looks_like_text_is_passed_on() -> None:
     odd = b"0@" * 480
     call = await Call(Bot()).hello()

@@ -166,6 +166,11 @@ def test_the_demo_command(tmp_path: Path, wait_for: Callable[..., Any]) -> None:
             )
         )
         assert hear_echo(answer["ws_url"], answer["token"], bytes(640))
+        urllib.request.urlopen(f"{url}/?just=once", timeout=10).close()
+        wait_for(lambda: "just=once" in log.read_text())
+        urllib.request.urlopen(f"{url}/?and=another", timeout=10).close()
+        wait_for(lambda: "and=another" in log.read_text())
+        assert log.read_text().count("just=once") == 1
     finally:
         Server.kill_group(process)
 

@@ -337,9 +337,23 @@ def test_actions_on_the_list_need_permissions(
 HOSTILE = '=HYPERLINK("https://evil.example","x")'
 
 
+PHONE_CALL = {
+    "kind": "phone",
+    "provider": "twilio",
+    "direction": "inbound",
+    "from_number": "15550100001",
+    "to_number": "15550100002",
+    "call_id": "CA1",
+    "call_status": "completed",
+    "hang_up": "done, status 200",
+}
+
+
 def exported(sessions: dict[str, VoiceSession]) -> dict[str, Any]:
     sessions["ended"].user_agent = HOSTILE
     sessions["ended"].end_reason = "-1+1, or so"
+    for name, value in PHONE_CALL.items():
+        setattr(sessions["ended"], name, value)
     sessions["ended"].save()
     chosen = [sessions["ended"].pk, sessions["active"].pk]
     return {"action": "export_csv", "_selected_action": chosen}
@@ -350,6 +364,7 @@ def check_export(text: str, sessions: dict[str, VoiceSession]) -> None:
     ended = rows[str(sessions["ended"].pk)]
     assert ended["user_agent"] == f"'{HOSTILE}"
     assert ended["end_reason"] == "'-1+1, or so"
+    assert {name: ended[name] for name in PHONE_CALL} == PHONE_CALL
     assert (ended["close_code"], ended["duration_secs"], ended["user"]) == ("1006", "75.0", "")
     assert rows[str(sessions["active"].pk)]["user"] == "caller"
     assert len(rows) == 2

@@ -48,7 +48,7 @@ from voicews.sessions.live import (
 from voicews.sessions.process import Process, this_process
 from voicews.sessions.rules import Lease
 from voicews.sessions.store import ClaimResult, Client, find_session
-from voicews.telephony import CallEvent, EventKind, Provider, store
+from voicews.telephony import CallEvent, CallStatus, EventKind, Provider, store
 from voicews.telephony.calls import PhoneCall, end_unstarted_call
 from voicews.telephony.registry import get_provider, provider_request, raw_path
 from voicews.telephony.tokens import Purpose, check_phone_token
@@ -279,7 +279,7 @@ class PhoneConsumer(VoiceConsumer):
             self.session = await self._new_session(frame)
         else:
             job = partial(
-                store.bind_call,
+                store.stream_began,
                 self.session.pk,
                 frame.call_id,
                 frame.from_number,
@@ -326,6 +326,7 @@ class PhoneConsumer(VoiceConsumer):
         event = CallEvent(
             provider=self._provider.name,
             kind=EventKind.CALL,
+            status=CallStatus.IN_PROGRESS,
             call_id=frame.call_id,
             from_number=frame.from_number,
             to_number=frame.to_number,

@@ -35,25 +35,30 @@ def connect() -> None:
 async def _session_ended(
     session: VoiceSession, close_code: int | None = None, **kwargs: Any
 ) -> None:
+    if session.kind != VoiceSession.Kind.PHONE:
+        return
     # Where the provider has ended the call, there is nothing to hang up.
-    if session.kind == VoiceSession.Kind.PHONE and close_code != CloseCode.GOING_AWAY:
-        await hang_up(session.pk)
+    if close_code == CloseCode.GOING_AWAY or await hang_up(session.pk):
+        await retry_until_stored(partial(store.call_ended, session.pk))
 
 
-async def hang_up(session_id: UUID) -> None:
+async def hang_up(session_id: UUID) -> bool:
     """Ask the provider to end a session's call, unless that was requested, or it has ended.
 
-    What came of it is in `VoiceSession.hang_up`.
+    Says whether the call is over by that. What came of it is in `VoiceSession.hang_up`.
     """
     session = await session_database.run(partial(store.claim_hang_up, session_id))
     if session is None:
-        return
+        return False
+    is_over = False
     try:
         request = get_provider(session.provider).hang_up(session.call_id)
-        result = describe(await send(request))
+        answer = await send(request)
+        is_over, result = answer.ok, describe(answer)
     except NotSupported:
-        result = ENDS_WITH_STREAM
+        is_over, result = True, ENDS_WITH_STREAM
     except (VoicewsError, ValueError) as error:
         logger.warning("call %s: could not hang up: %s", session_id, error)
         result = "could not be asked"
     await retry_until_stored(partial(store.store_hang_up, session_id, result))
+    return is_over

@@ -30,6 +30,7 @@ _RANKS: Final = {
     CallStatus.RINGING: 1,
     CallStatus.IN_PROGRESS: 2,
 }
+_BEFORE_ANSWER: Final = [CallStatus.QUEUED.value, CallStatus.RINGING.value]
 #: Longer than any signature is taken, clocks that differ included.
 NONCE_LIFETIME: Final = timedelta(minutes=10)
 FINAL_STATUSES: Final = [status.value for status in CallStatus if status.is_final]
@@ -118,6 +119,25 @@ def bind_call(session_id: UUID, call_id: str, from_number: str, to_number: str) 
         rows.filter(from_number="").update(from_number=from_number[:64])
         rows.filter(to_number="").update(to_number=to_number[:64])
         return rows.filter(call_id=call_id).exists()
+
+
+def stream_began(session_id: UUID, call_id: str, from_number: str, to_number: str) -> bool:
+    """As `bind_call`, for a stream: there is one once the call was answered."""
+    with atomic():
+        is_ours = bind_call(session_id, call_id, from_number, to_number)
+        if is_ours:
+            VoiceSession.objects.using(database()).filter(
+                pk=session_id, call_status__in=["", *_BEFORE_ANSWER]
+            ).update(call_status=CallStatus.IN_PROGRESS.value)
+        return is_ours
+
+
+def call_ended(session_id: UUID) -> None:
+    """Note that an answered call is over, unless it was transferred; a webhook may say so too."""
+    rows = VoiceSession.objects.using(database()).filter(pk=session_id)
+    rows.filter(call_status=CallStatus.IN_PROGRESS.value).exclude(hang_up=TRANSFERRED).update(
+        call_status=CallStatus.COMPLETED.value
+    )
 
 
 def _newest(provider: str, call_id: str) -> VoiceSession | None:

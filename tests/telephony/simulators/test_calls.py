@@ -177,3 +177,18 @@ async def test_a_probe_of_genesys_reaches_no_bot(place: PlaceCall) -> None:
         await call.wait_over()
     assert call.heard.pcm == b""
     assert call.violations == []
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize("ends", ["caller", "bot"])
+async def test_the_status_of_a_call_without_status_webhooks(
+    place: PlaceCall, session_row: ReadSession, name: str, ends: str
+) -> None:
+    async with place(name, "ivr") as call:
+        await call.wait_heard(0.2)
+        assert session_row(call.call_id)["call_status"] == "in-progress"
+        if ends == "bot":
+            await call.press("9")
+            await call.wait_over()
+    await until(lambda: session_row(call.call_id)["call_status"] == "completed")
+    assert call.close_code in (1000, 1001)

@@ -13,6 +13,7 @@ import pytest
 from project.bots import Ivr, tone
 from tests.conftest import serving
 from tests.server_processes import ROOT, Server, free_port, server_environment
+from tests.telephony.simulators.conftest import PUBLIC_URL
 from voicews.audio.wav import read_wav, wrap_wav
 from voicews.testing import ProviderApi
 
@@ -145,6 +146,16 @@ def test_it_says_what_to_set_when_a_provider_is_off(phone_server: Server, tmp_pa
     assert f"VOICEWS_PUBLIC_URL={phone_server.http_url}" in done.stderr
     assert "same secrets and the same PUBLIC_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_happy_call_needs_no_provider_here(phone_server: Server, tmp_path: Path) -> None:
+    done = voicews_call(
+        *("twilio", "--bot", "ivr", "--dtmf", "9", "--url", phone_server.http_url),
+        directory=tmp_path,
+        VOICEWS_PUBLIC_URL=PUBLIC_URL,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "PROVIDERS" not in done.stdout
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:

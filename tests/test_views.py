@@ -132,6 +132,31 @@ def test_users_who_are_logged_in_may_connect_by_default(client: Client) -> None:
     assert VoiceSession.objects.get().user == user
 
 
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("/admin/login/", "/admin/login/"),
+        ("admin:login", "/admin/login/"),
+        ("https://login.example/?a=b", "https://login.example/?a=b"),
+        # Django's default: this project has no such page.
+        ("/accounts/login/", None),
+        ("no-such-view", None),
+    ],
+)
+def test_who_is_not_logged_in_learns_where_to(
+    client: Client, setting: str, url: str | None
+) -> None:
+    with override_settings(VOICEWS={"BOTS": BOTS}, LOGIN_URL=setting):
+        assert post(client).json().get("login_url") == url
+        with override_settings(
+            VOICEWS={"BOTS": BOTS, "MAY_CONNECT": "tests.test_views.only_echo"},
+        ):
+            client.force_login(User.objects.create_user("someone"))
+            refused = post(client, {"bot": "desk"})
+            assert refused.status_code == 403
+            assert "login_url" not in refused.json()
+
+
 @override_settings(VOICEWS={"BOTS": BOTS, "MAY_CONNECT": "tests.test_views.only_echo"})
 def test_a_function_of_the_project_decides(client: Client) -> None:
     assert post(client, {"bot": "echo"}).status_code == 200

@@ -11,13 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.http.request import UnreadablePostError
+from django.shortcuts import resolve_url
 from django.templatetags.static import static
-from django.urls import reverse
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.cache import patch_vary_headers
 from django.views.generic import TemplateView
 
@@ -106,23 +108,38 @@ async def _started_process() -> Process:
     return process
 
 
+def login_url() -> str:
+    """Where a visitor logs in; empty if LOGIN_URL leads to no page of this project."""
+    try:
+        url = resolve_url(django_settings.LOGIN_URL)
+        parts = urlsplit(url)
+        if not parts.netloc:
+            resolve("/" + parts.path.removeprefix(get_script_prefix()).removeprefix("/"))
+    except (NoReverseMatch, Resolver404):
+        return ""
+    return url
+
+
 class Refused(Exception):
     """Ends a connect request with an HTTP status and a text for the client."""
 
-    def __init__(self, status: int, info: str) -> None:
+    def __init__(self, status: int, info: str, login_url: str = "") -> None:
         super().__init__(info)
         self.status = status
         self.info = info
+        self.login_url = login_url
 
     def response(self) -> JsonResponse:
         headers = {"Allow": "POST, OPTIONS"} if self.status == 405 else None
-        return JsonResponse({"info": self.info}, status=self.status, headers=headers)
+        answer = {"info": self.info, **({"login_url": self.login_url} if self.login_url else {})}
+        return JsonResponse(answer, status=self.status, headers=headers)
 
 
 class ConnectView(Endpoint):
     """POST a JSON object with the name of a bot, or nothing; get ``{"ws_url", "token"}``.
 
-    Answers every error as JSON with the text ``info``: 400 for a body that is not understood, 403
+    Answers every error as JSON with the text ``info``, and with ``login_url`` where a visitor was
+    refused who can log in: 400 for a body that is not understood, 403
     for who may not connect and for pages of foreign sites, 404 for a bot that doesn't exist, 405,
     413, and 503 when the database is away, when all processes are full, and when the user has too
     many calls.
@@ -173,7 +190,7 @@ class ConnectView(Endpoint):
         bot = self._choose_bot(body)
         user = await request_user(request)
         if not await may_connect(user, bot, request):
-            raise Refused(403, refusal(user))
+            raise Refused(403, refusal(user), "" if user.is_authenticated else login_url())
         stored_user = await sync_to_async(storable_user)(user)
         await self._check_room(request, stored_user)
         await delete_unjoined_sessions()

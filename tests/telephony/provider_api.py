@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,6 +38,16 @@ class ProviderApi:
     def about(self, call_id: str) -> list[Asked]:
         """What was asked about one call."""
         return [one for one in self.asked if call_id in one.path]
+
+    def wait_about(self, call_id: str, timeout_secs: float = 20.0) -> Asked:
+        """The one thing that is asked about a call, as soon as it is."""
+        deadline = time.monotonic() + timeout_secs
+        while not self.about(call_id):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing was asked about {call_id} within {timeout_secs} s")
+            time.sleep(0.02)
+        (asked,) = self.about(call_id)
+        return asked
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         api = self

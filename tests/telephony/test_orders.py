@@ -109,7 +109,7 @@ def test_calls_that_cannot_be_placed(
 ) -> None:
     numbers = (THEIRS, "--from", OURS)
     for arguments, problem in (
-        (("nobody", *numbers), "not switched on"),
+        (("nobody", *numbers), "not configured"),
         (("genesys", *numbers), "places no calls"),
         (("twilio", *numbers, "--bot", "nobody"), "expected a bot"),
     ):
@@ -149,7 +149,7 @@ def test_a_transfer_is_no_hang_up(
     call.call("?bot=operator")
     call.press("1")
     call.listen(0.6)
-    (asked,) = provider_api.about(call.call_id)
+    asked = provider_api.wait_about(call.call_id)
     assert "15557770000" in str(asked.body)
     call.socket.close(1011)
     session = rows.ended(call.call_id)
@@ -164,7 +164,7 @@ def test_plivo_fetches_the_order_to_transfer(
     call.call("?bot=operator")
     call.press("1")
     call.listen(0.6)
-    (asked,) = provider_api.about(call.call_id)
+    asked = provider_api.wait_about(call.call_id)
     status, text = call.webhook(target(asked.body["aleg_url"]), call.answer_fields())
     assert status == 200
     assert "<Dial><Number>15557770000</Number></Dial>" in text

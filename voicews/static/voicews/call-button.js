@@ -4,8 +4,10 @@
  * `element.client` is its VoiceClient, for pages that want to follow or steer the call.
  */
 
-import { explain, State, VoiceClient } from "./index.js";
+import { showAlert } from "./errors.js";
+import { State, VoiceClient } from "./index.js";
 
+/** @import { VoiceError } from "./errors.js" */
 /** @import { StateName } from "./states.js" */
 
 /** A page that moves the element elsewhere takes it out for a moment; after this it was removed. */
@@ -39,7 +41,8 @@ class CallButton extends HTMLElement {
    */
   #state = null;
   #status = "";
-  #error = "";
+  /** @type {VoiceError | null} */
+  #error = null;
   #message = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #removal;
@@ -68,7 +71,7 @@ class CallButton extends HTMLElement {
     });
     this.client.on("onTransportStateChanged", (state) => this.#show(state));
     this.client.on("onError", (error) => {
-      this.#error = explain(error);
+      this.#error = error;
       this.#render();
     });
     this.client.on("onOperatorMessage", ({ text }) => {
@@ -92,7 +95,8 @@ class CallButton extends HTMLElement {
     }
     if (CallButton.#talking !== this) void CallButton.#talking?.client.disconnect();
     CallButton.#talking = this;
-    this.#error = this.#message = "";
+    this.#error = null;
+    this.#message = "";
     const { connectUrl, bot } = this.dataset;
     try {
       await this.client.connect({ endpoint: connectUrl ?? "", requestData: { bot } });
@@ -114,7 +118,8 @@ class CallButton extends HTMLElement {
     if (this.#button.disabled) this.#button.disabled = false;
     write(this.#button, this.client.isIdle ? this.#label : "Hang up");
     write(this.querySelector("[role=status]"), this.#status);
-    write(this.querySelector("[role=alert]"), this.#error);
+    const alert = this.querySelector("[role=alert]");
+    if (alert) showAlert(alert, this.#error);
     write(this.querySelector(".voicews-message"), this.#message);
     if (this.#state) this.dataset.state = this.#state;
     else delete this.dataset.state;

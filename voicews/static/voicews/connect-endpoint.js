@@ -57,12 +57,28 @@ export async function requestConnection({ endpoint, requestData, headers, timeou
     const info = typeof answer?.info === "string" ? answer.info : "";
     throw new VoiceError(ErrorCode.CONNECT_REFUSED, info || refusal(response.status), {
       reason: `HTTP ${response.status}`,
+      loginUrl: typeof answer?.login_url === "string" ? loginPage(answer.login_url) : "",
     });
   }
   if (typeof (answer?.ws_url ?? answer?.wsUrl) !== "string") {
     throw new VoiceError(ErrorCode.CONNECT_REFUSED, "The server's answer holds no ws_url.");
   }
   return answer;
+}
+
+/**
+ * @param {string} url where the project's users log in
+ * @returns {string} the same, with the way back to this page
+ */
+function loginPage(url) {
+  const { location } = globalThis;
+  const page = new URL(url, location?.href);
+  if (!/^https?:$/.test(page.protocol)) return "";
+  if (location) {
+    const isOwn = page.origin === location.origin;
+    page.searchParams.set("next", isOwn ? location.pathname + location.search : location.href);
+  }
+  return page.href;
 }
 
 /** @param {number} status */

@@ -4,6 +4,7 @@
 
 import { Timeline } from "./demo-timeline.js";
 import { showVideo } from "./demo-video.js";
+import { showAlert } from "./errors.js";
 import { followCall } from "./follow-call.js";
 import { explain, State, VoiceClient } from "./index.js";
 import { levelMeter } from "./level-meter.js";
@@ -189,7 +190,11 @@ client.on("onReconnecting", ({ attempt: round, error }) => {
   showBanner(`${explain(error)} ${round === 1 ? "Trying to reconnect…" : "Still trying to reconnect…"}`);
 });
 client.on("onDisconnected", () => showFigures(client.stats));
-client.on("onError", (error) => showError(explain(error)));
+client.on("onError", (error) => {
+  showError("");
+  showAlert(page.alert, error);
+  page.alert.hidden = false;
+});
 client.on("onOperatorMessage", ({ text }) => showBanner(`Operator: ${text}`));
 followCall(client, timeline);
 

@@ -54,6 +54,7 @@ export const UNREACHABLE =
  * @property {string} [reason] what the server or the browser said, word for word
  * @property {number | null} [closeCode] the WebSocket close code, when a closed socket is the cause
  * @property {boolean} [fatal] whether the call is over
+ * @property {string} [loginUrl] where to log in, when that is what is missing
  * @property {unknown} [cause]
  */
 
@@ -64,13 +65,14 @@ export class VoiceError extends Error {
    * @param {string} message
    * @param {VoiceErrorDetails} [details]
    */
-  constructor(code, message, { reason = "", closeCode = null, fatal = false, cause } = {}) {
+  constructor(code, message, { reason = "", closeCode = null, fatal = false, loginUrl = "", cause } = {}) {
     super(message, cause === undefined ? undefined : { cause });
     this.name = "VoiceError";
     this.code = code;
     this.reason = reason;
     this.closeCode = closeCode;
     this.fatal = fatal;
+    this.loginUrl = loginUrl;
   }
 }
 
@@ -96,4 +98,20 @@ export function explain({ code, message, reason, closeCode }) {
   const isFromServer = closeCode !== null
     || code === ErrorCode.BOT_ERROR || code === ErrorCode.REQUEST_FAILED;
   return isFromServer && reason && code !== ErrorCode.REPLACED ? `${message} (${reason})` : message;
+}
+
+/**
+ * Shows an error in an element of the page, or none: its text, or a link where logging in helps.
+ * @param {Element} element
+ * @param {VoiceError | null} error
+ */
+export function showAlert(element, error) {
+  const text = error ? (error.loginUrl ? "Log in to call" : explain(error)) : "";
+  if (element.textContent === text) return;
+  element.textContent = text;
+  if (!error?.loginUrl) return;
+  const link = document.createElement("a");
+  link.href = error.loginUrl;
+  link.textContent = text;
+  element.replaceChildren(link);
 }

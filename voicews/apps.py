@@ -16,7 +16,7 @@ class VoicewsConfig(AppConfig):
         from voicews.consumers import standalone
         from voicews.servers import log_redaction, probe, readiness
         from voicews.sessions import startup
-        from voicews.telephony import hangups
+        from voicews.telephony import api, hangups
 
         checks.register_checks()
         readiness.watch_daphne()
@@ -26,3 +26,4 @@ class VoicewsConfig(AppConfig):
         log_redaction.install()
         log_escaping.install()
         readiness.when_ready(probe.look_at_servers)
+        readiness.when_ready(api.preload)

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import threading
+from contextlib import suppress
+from typing import Final
 from weakref import WeakKeyDictionary
 
+from voicews.conf import settings
 from voicews.exceptions import CallFailed
 from voicews.telephony import ApiClient, ApiRequest, ApiResult
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[ApiClient]] = (
     WeakKeyDictionary()
 )
+
+#: What providers and their client import at first use, which takes a tenth of a second or more.
+_LAZY_MODULES: Final = (
+    "httpx2",
+    "cryptography.exceptions",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.asymmetric.padding",
+    "cryptography.hazmat.primitives.asymmetric.rsa",
+    "cryptography.hazmat.primitives.hashes",
+    "cryptography.hazmat.primitives.serialization",
+)
+
+
+def preload() -> threading.Thread | None:
+    """Import in a thread what a call would import on the event loop; without providers nothing."""
+    if not settings.PROVIDERS:
+        return None
+    thread = threading.Thread(target=_import_lazy_modules, name="voicews-preload", daemon=True)
+    thread.start()
+    return thread
+
+
+def _import_lazy_modules() -> None:
+    with suppress(ImportError):  # a system check says so
+        for name in _LAZY_MODULES:
+            importlib.import_module(name)
 
 
 async def send(wanted: ApiRequest) -> ApiResult:

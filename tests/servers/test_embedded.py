@@ -364,3 +364,27 @@ def test_runvoice_warns_of_what_everybody_can_reach(run_voice: Any) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
     assert process.stderr.read() == "Every client that can reach 0.0.0.0 can talk with parrot.\n"
+
+
+async def test_handshakes_that_never_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicews.servers.embedded.HANDSHAKE_TIMEOUT_SECS", 0.3)
+
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+    listener = Listener(echo, "127.0.0.1", 0)
+    await listener.start()
+    async with connect(f"ws://127.0.0.1:{listener.port}/", proxy=None) as client:
+        for begun in (b"", b"GET / HTTP/1.1\r\nHost: a\r\nUpgr"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+            writer.write(begun)
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+            writer.close()
+        await client.send("still there")
+        assert await client.recv() == "still there"
+    await listener.stop()

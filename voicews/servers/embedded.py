@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: How long (seconds) sockets get to close when the port does.
 CLOSE_TIMEOUT_SECS = 5
+#: How long (seconds) a connection may take to ask for a WebSocket; then it is reset.
+HANDSHAKE_TIMEOUT_SECS = 10.0
 
 
 class Listener:
@@ -66,7 +68,20 @@ def _build_server(application: Any) -> tuple[uvicorn.Server, asyncio.Event]:
             f"listening needs a uvicorn that is known here, found {uvicorn.__version__}"
         )
 
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
     opened = asyncio.Event()
+
+    class HandshakeProtocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+
+            def give_up() -> None:
+                # A WebSocket has a protocol object of its own.
+                if transport.get_protocol() is self:
+                    transport.abort()
+
+            asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT_SECS, give_up)
 
     class EmbeddedServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -81,6 +96,7 @@ def _build_server(application: Any) -> tuple[uvicorn.Server, asyncio.Event]:
     config = uvicorn.Config(
         application,
         lifespan="off",
+        http=HandshakeProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         log_config=None,

@@ -15,7 +15,7 @@ from voicews.transports import ChannelsWebsocketParams, TransportParams, Websock
 PAGE = (ROOT / "docs/reference/pipecat-names.md").read_text()
 #: Fields of our own, which the reference does not have.
 OURS = {
-    *("allow_interruptions", "audio_out_lead_secs", "audio_out_volume"),
+    *("allow_interruptions", "audio_in_max_ahead_secs", "audio_out_lead_secs", "audio_out_volume"),
     *("audio_out_write_timeout_secs", "idle_timeout", "max_invalid_messages", "max_message_bytes"),
     *("open_timeout_secs", "pad_last_audio_packet", "ping_interval_secs", "reconnect"),
     *("reconnect_grace", "ws_close_timeout"),

@@ -17,7 +17,7 @@ class RateLimit:
         self._burst = self._left = burst
         self._spent_at = now
 
-    def spend(self, messages: int, now: float) -> bool:
+    def spend(self, messages: float, now: float) -> bool:
         """Take so many messages out; False when there were fewer: the peer sends too much."""
         earned = (now - self._spent_at) * self._messages_per_sec
         self._left = min(self._burst, self._left + earned) - messages

@@ -50,6 +50,7 @@ from voicews.frames import (
 )
 from voicews.serializers import FrameSerializer, ProtobufFrameSerializer
 from voicews.transports import WebsocketServerParams
+from voicews.transports.input import MAX_PIECE_BYTES, MAX_PIECE_SECS
 
 Started, Stopped = UserStartedSpeakingFrame, UserStoppedSpeakingFrame
 
@@ -592,6 +593,42 @@ class TestBadMessages:
         await call.finish()
 
     @virtual_time
+    async def test_audio_far_ahead_of_real_time(self) -> None:
+        call = Call(audio_in_max_ahead_secs=10).start()
+        await call.hear(bytes(10 * 16000 * 2))
+        await asyncio.sleep(3)
+        await call.hear(bytes(24000), 8000)
+        for _ in range(74):
+            await call.hear(bytes(640))
+        assert call.is_open()
+        await call.hear(bytes(4 * 640 * 2), channels=2)
+        await asyncio.sleep(1)
+        assert not call.is_open()
+        reason = "more than 10 s of audio ahead of real time"
+        assert call.socket.closed == [(1008, reason)]
+        assert len(heard(call)) == pytest.approx((10 + 1.5 + 1.48) * 32000, rel=0.01)
+        await call.finish()
+
+    @virtual_time
+    async def test_real_time_is_never_too_fast(self) -> None:
+        call = Call(audio_in_max_ahead_secs=0.5).start()
+        for _ in range(500):
+            await call.hear(bytes(640))
+            await asyncio.sleep(0.02)
+        assert len(heard(call)) == 500 * 640
+        assert call.is_open()
+        await call.finish()
+
+    @virtual_time
+    async def test_no_limit_to_how_far_ahead(self) -> None:
+        call = Call(audio_in_max_ahead_secs=None).start()
+        for _ in range(20):
+            await call.hear(bytes(1024 * 1024))
+        await settle()
+        assert call.is_open()
+        await call.finish()
+
+    @virtual_time
     async def test_rates_that_nobody_uses_are_a_few_in_a_call(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -637,3 +674,49 @@ async def test_what_a_processor_fails_on_is_no_bad_message() -> None:
 def test_frame_list_serializer_is_honest() -> None:
     serializer: Any = FrameListSerializer()
     assert serializer.deserialize(serializer.serialize(PingFrame("1"))) == PingFrame("1")
+
+
+class TestLongMessages:
+    """Audio that would take the event loop for too long is cut, and nothing overtakes it."""
+
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100])
+    @virtual_time
+    async def test_the_same_comes_out(self, rate: int) -> None:
+        wave = pcm(fan_noise(30, rate, -30))
+        outputs = []
+        for size in (len(wave), rate // 50 * 2):
+            call = Call(vad_analyzer=EnergyVAD()).start()
+            for start in range(0, len(wave), size):
+                await call.hear(wave[start : start + size], rate)
+            await call.receive(InputTextFrame("after"))
+            await asyncio.sleep(1)
+            assert isinstance(call.tap.downstream[-1], InputTextFrame)
+            outputs.append(heard(call))
+            await call.finish()
+        assert outputs[0] == outputs[1]
+
+    @virtual_time
+    async def test_others_have_their_turns_in_between(self) -> None:
+        call = Call().start()
+        await call.receive(InputAudioRawFrame(bytes(20 * 8000 * 2), 8000, 1, pts=0))
+        turns = 0
+        while len(heard(call)) < 19.9 * 32000:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 40
+        frames = call.tap.down(InputAudioRawFrame)
+        assert max(frame.duration_secs for frame in frames) <= MAX_PIECE_SECS
+        assert [frame.pts for frame in frames] == [n * 500_000_000 for n in range(40)]
+        await call.finish()
+
+    @pytest.mark.parametrize(("rate", "channels"), [(192_000, 2), (192_000, 6), (4000, 1)])
+    @virtual_time
+    async def test_pieces_of_high_rates_are_short(self, rate: int, channels: int) -> None:
+        call = Call().start()
+        await call.hear(bytes(rate * channels * 2), rate, channels)
+        await settle()
+        frames = call.tap.down(InputAudioRawFrame)
+        longest = max(frame.duration_secs for frame in frames)
+        assert longest <= MAX_PIECE_SECS + 0.001
+        assert longest * rate * channels * 2 <= MAX_PIECE_BYTES * 1.01
+        await call.finish()

@@ -110,6 +110,7 @@ def test_every_rate_that_can_be_resampled(rate: int) -> None:
         ("audio_out_10ms_chunks", 0, ">= 1, found 0"),
         ("audio_out_bitrate", 0, ">= 1, found 0"),
         ("max_invalid_messages", 0, ">= 1, found 0"),
+        ("audio_in_max_ahead_secs", 0, "> 0, found 0"),
         ("audio_out_end_silence_secs", -1, ">= 0, found -1"),
         ("audio_out_lead_secs", -0.1, ">= 0, found -0.1"),
         ("audio_out_volume", -1, ">= 0, found -1"),
@@ -140,7 +141,11 @@ def test_no_field_was_forgotten() -> None:
     tested_in_output = {
         "audio_out_lead_secs",
     }
-    tested_in_input = {"allow_interruptions", "max_invalid_messages"}
+    tested_in_input = {
+        "allow_interruptions",
+        "audio_in_max_ahead_secs",
+        "max_invalid_messages",
+    }
     refused = {
         *(f.name for f in dataclasses.fields(TransportParams) if f.name.startswith("video_")),
     }

@@ -519,6 +519,7 @@ class TestInputFilter:
         call = Call(audio_in_filter=PeersFilter(1.0)).start()
         for n in range(400):
             await call.hear(ramp(320, n * 320))
+            await asyncio.sleep(0.02)
         await asyncio.sleep(500)
         assert 200 < len(call.tap.down(InputAudioRawFrame)) <= 260
         assert "too slow" in caplog.text

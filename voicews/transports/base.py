@@ -187,6 +187,7 @@ class BaseTransport:
             "on_ending": self._pipeline_ending,
             "on_control": self._handle_control,
             "on_invalid": self._too_many_invalid_messages,
+            "on_too_fast": self._too_fast,
             "on_ended": self._pipeline_ended,
             "send": self._send,
             "serializer_queues": self._serializer_queues,
@@ -354,6 +355,10 @@ class BaseTransport:
 
     def _too_many_invalid_messages(self) -> None:
         self.drop_client(CloseCode.BAD_DATA, "too many invalid messages")
+
+    def _too_fast(self, max_ahead_secs: float) -> None:
+        reason = f"more than {max_ahead_secs:g} s of audio ahead of real time"
+        self.drop_client(CloseCode.NOT_ALLOWED, reason)
 
     def _handle_control(self, frame: ControlInput) -> None:
         if isinstance(frame, PingFrame):

@@ -9,7 +9,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from voicews.audio.pcm import check_sample_rate, mix_channels
+from voicews.audio.pcm import (
+    BYTES_PER_SAMPLE,
+    check_sample_rate,
+    check_whole_frames,
+    mix_channels,
+)
 from voicews.audio.resampling import Resampler
 from voicews.audio.turns import TurnTracker
 from voicews.audio.vad import VADAnalyzer, VADEvent, VADState
@@ -42,6 +47,7 @@ from voicews.frames import (
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
+from voicews.rate_limit import RateLimit
 from voicews.serializers.protobuf import MAX_CHANNELS
 from voicews.transports.effects import AudioPart, audio_threads
 from voicews.transports.ends import SerializerQueues, TransportEnd, finished
@@ -57,8 +63,14 @@ INVALID_LOG_INTERVAL_SECS = 1.0
 #: Unusual sample rates which one call may come with: each costs some milliseconds for the
 #: design of its resampler.
 MAX_UNUSUAL_RATES = 3
-#: Chunks that may wait for a filter or an analyzer, some seconds: what comes then is dropped.
-MAX_WAITING_ITEMS = 250
+#: What waits for a filter or an analyzer that is so much too slow (seconds) is joined by no more
+#: audio; every so often (chunks) that is logged.
+MAX_WAIT_SECS = 5.0
+DROPPED_LOG_CHUNKS = 250
+#: Longer audio is taken in pieces of this size, with turns of the event loop between them: for one
+#: it costs some milliseconds.
+MAX_PIECE_SECS = 0.5
+MAX_PIECE_BYTES = 64 * 1024
 
 #: What concerns the transport alone.
 ControlInput = (
@@ -76,7 +88,8 @@ ControlInput = (
 class InputTransport(TransportEnd):
     """The first processor: turns messages into frames, audio into the pipeline's format.
 
-    `on_invalid` is called when the peer has sent too many bad messages in a row, `on_control` with
+    `on_invalid` is called when the peer has sent too many bad messages in a row, `on_too_fast` when
+    it is more than `audio_in_max_ahead_secs` ahead of real time (with that), `on_control` with
     frames that concern the transport alone, `on_ended` with the frame that ended the call when the
     pipeline is over.
     """
@@ -90,6 +103,7 @@ class InputTransport(TransportEnd):
         on_ending: Callable[[], None],
         on_control: Callable[[ControlInput], None],
         on_invalid: Callable[[], None],
+        on_too_fast: Callable[[float], None],
         send: Send,
         on_ended: Callable[[EndFrame | CancelFrame], None],
         serializer_queues: SerializerQueues | None = None,
@@ -106,6 +120,9 @@ class InputTransport(TransportEnd):
         self._on_ending = on_ending
         self._on_control = on_control
         self._on_invalid = on_invalid
+        self._on_too_fast = on_too_fast
+        #: Seconds of audio that the peer may send; None: before the first, or no limit.
+        self._audio_limit: RateLimit | None = None
         self.pictures = PictureInput(params, send, self.push_frame)
         self._on_ended = on_ended
         self._end_frame: EndFrame | CancelFrame | None = None
@@ -123,7 +140,8 @@ class InputTransport(TransportEnd):
         self._turns: TurnTracker | None = None
         self._loop: asyncio.AbstractEventLoop
         #: Audio and what came after it, while filter or analyzer are busy with what came before.
-        self._waiting: deque[Frame | Awaitable[object]] = deque()
+        #: With the time at which each came.
+        self._waiting: deque[tuple[float, Frame | Awaitable[object]]] = deque()
         self._working: asyncio.Task[None] | None = None
         self._dropped_audio = 0
         self._greeted = False
@@ -155,9 +173,9 @@ class InputTransport(TransportEnd):
             return
         if type(frame) is InputAudioRawFrame:
             # From a processor before this one, or from one that got it in another way.
-            converted = self._convert(frame)
-            if converted is not None:
-                self._take_in_turn(converted)
+            checked = self._check_audio(frame)
+            if checked is not None:
+                self._take_in_turn(checked)
             return
         if isinstance(frame, EndFrame | CancelFrame):
             self._end_frame = frame
@@ -233,7 +251,7 @@ class InputTransport(TransportEnd):
         try:
             frame = self._serializer.deserialize(data)
             if type(frame) is InputAudioRawFrame:
-                frame = self._convert(frame)
+                frame = self._check_audio(frame)
             elif type(frame) is ImagePieceFrame:
                 frame = self.pictures.receive(frame)
         except Exception as error:  # noqa: BLE001 - a project's own serializer
@@ -247,7 +265,7 @@ class InputTransport(TransportEnd):
             if client != self._clients:
                 return
             if type(frame) is InputAudioRawFrame:
-                frame = self._convert(frame)
+                frame = self._check_audio(frame)
             elif type(frame) is ImagePieceFrame:
                 frame = self.pictures.receive(frame)
         except Exception as error:  # noqa: BLE001 - a project's own serializer
@@ -270,14 +288,30 @@ class InputTransport(TransportEnd):
             return
         if isinstance(frame, ControlInput):
             self._on_control(frame)
+        elif type(frame) is InputAudioRawFrame and self._is_too_fast(frame):
+            self._on_too_fast(self._params.audio_in_max_ahead_secs or 0.0)
         else:
             self._take_in_turn(frame)
 
+    def _is_too_fast(self, frame: InputAudioRawFrame) -> bool:
+        max_ahead_secs = self._params.audio_in_max_ahead_secs
+        if max_ahead_secs is None:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._audio_limit is None:
+            self._audio_limit = RateLimit(1.0, max_ahead_secs, now)
+        return not self._audio_limit.spend(frame.duration_secs, now)
+
     def _take_in_turn(self, frame: Frame) -> None:
-        if self._working is not None and not isinstance(frame, SystemFrame):
+        if type(frame) is InputAudioRawFrame:
+            pieces = _pieces(frame)
+            if self._working is None and len(pieces) == 1:
+                self._take_audio(frame)
+                return
+            for piece in pieces:
+                self._wait(piece)
+        elif self._working is not None and not isinstance(frame, SystemFrame):
             self._wait(frame)
-        elif type(frame) is InputAudioRawFrame:
-            self._take_audio(frame)
         else:
             self.push_frame(frame)
 
@@ -288,20 +322,30 @@ class InputTransport(TransportEnd):
             resumed, self._had_client = self._had_client, True
             self.push_frame(ClientConnectedFrame(resumed))
 
-    def _convert(self, frame: InputAudioRawFrame) -> InputAudioRawFrame | None:
-        """The frame in the pipeline's format; None if audio is not wanted."""
+    def _check_audio(self, frame: InputAudioRawFrame) -> InputAudioRawFrame | None:
+        """The frame without a WAV header; None if audio is not wanted. Raises for what can't be
+        converted.
+        """
         if not self._params.audio_in_enabled or not self._streaming:
             return None
-        pcm, rate, channels = frame.audio, frame.sample_rate, frame.num_channels
-        if is_wav(pcm):
-            wav = split_wav(pcm)
-            pcm, rate, channels = wav.audio, wav.sample_rate, wav.num_channels
+        if is_wav(frame.audio):
+            pcm, rate, channels = split_wav(frame.audio)
             if channels > MAX_CHANNELS:
                 raise InvalidMessage(f"expected at most {MAX_CHANNELS} channels, found {channels}")
-        elif rate == self._rate and channels == self._channels:
-            return frame
+            frame = InputAudioRawFrame(pcm, rate, channels, frame.pts)
+        rate, channels = frame.sample_rate, frame.num_channels
         if rate != self._rate and rate not in SAMPLE_RATES:
             self._check_unusual_rate(rate)
+        if rate != self._rate or channels != self._channels:
+            check_whole_frames(frame.audio, channels)
+            mix_channels(b"", channels, self._channels)
+        return frame
+
+    def _convert(self, frame: InputAudioRawFrame) -> InputAudioRawFrame:
+        """The frame in the pipeline's format."""
+        pcm, rate, channels = frame.audio, frame.sample_rate, frame.num_channels
+        if rate == self._rate and channels == self._channels:
+            return frame
         if channels != self._channels:
             pcm = mix_channels(pcm, channels, self._channels)
         if rate != self._rate:
@@ -325,6 +369,7 @@ class InputTransport(TransportEnd):
         if self._analyzes_in_thread or (self._filter is not None and self._filter.waits):
             self._wait(frame)
             return
+        frame = self._convert(frame)
         if self._filter is not None:
             frame.audio = self._filter.process(frame.audio)
             if not frame.audio:
@@ -381,21 +426,27 @@ class InputTransport(TransportEnd):
             self._wait(awaitable)
 
     def _wait(self, item: Frame | Awaitable[object]) -> None:
-        if len(self._waiting) >= MAX_WAITING_ITEMS and isinstance(item, InputAudioRawFrame):
-            if self._dropped_audio % MAX_WAITING_ITEMS == 0:
+        now = asyncio.get_running_loop().time()
+        if (
+            isinstance(item, InputAudioRawFrame)
+            and self._waiting
+            and now - self._waiting[0][0] > MAX_WAIT_SECS
+        ):
+            if self._dropped_audio % DROPPED_LOG_CHUNKS == 0:
                 logger.warning("call %s: %s: filter or analyzer too slow", self.call_id, self.name)
             self._dropped_audio += 1
             return
-        self._waiting.append(item)
+        self._waiting.append((now, item))
         if self._working is None:
             self._working = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                item = self._waiting.popleft()
+                _came_at, item = self._waiting.popleft()
                 if isinstance(item, InputAudioRawFrame):
-                    await self._process_later(item)
+                    await self._process_later(self._convert(item))
+                    await asyncio.sleep(0)
                 elif isinstance(item, Frame):
                     self.push_frame(item)
                 else:
@@ -454,3 +505,20 @@ class InputTransport(TransportEnd):
             self._invalid_unlogged += 1
         if self._invalid_in_a_row == self._params.max_invalid_messages:
             self._on_invalid()
+
+
+def _pieces(frame: InputAudioRawFrame) -> list[InputAudioRawFrame]:
+    """Audio in pieces that are short enough to be taken at once."""
+    frame_bytes = BYTES_PER_SAMPLE * frame.num_channels
+    size = min(int(frame.sample_rate * MAX_PIECE_SECS), MAX_PIECE_BYTES // frame_bytes)
+    size *= frame_bytes
+    if len(frame.audio) <= size:
+        return [frame]
+    pieces = []
+    for start in range(0, len(frame.audio), size):
+        pcm = frame.audio[start : start + size]
+        pts = frame.pts
+        if pts is not None:
+            pts += start // frame_bytes * 1_000_000_000 // frame.sample_rate
+        pieces.append(InputAudioRawFrame(pcm, frame.sample_rate, frame.num_channels, pts))
+    return pieces

@@ -72,6 +72,9 @@ class TransportParams:
     audio_in_stream_on_start: bool = True
     #: False: voice activity is reported, the audio itself goes no further.
     audio_in_passthrough: bool = True
+    #: A peer whose audio is so much (seconds) longer than the time since it began is closed with
+    #: 1008; None: it may be as fast as it likes.
+    audio_in_max_ahead_secs: float | None = None
     #: Finds speech; one analyzer serves one transport.
     vad_analyzer: VADAnalyzer | None = None
     #: Tells the end of a turn from a pause in it, and an answer from a nod; goes with a
@@ -133,6 +136,9 @@ class TransportParams:
         for name in ("audio_out_end_silence_secs", "audio_out_lead_secs", "audio_out_volume"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"expected {name} >= 0, found {getattr(self, name)}")
+        ahead_secs = self.audio_in_max_ahead_secs
+        if ahead_secs is not None and not ahead_secs > 0:
+            raise ConfigurationError(f"expected audio_in_max_ahead_secs > 0, found {ahead_secs}")
         self._check_parts()
         self._check_video()
         if self.audio_out_write_timeout_secs <= 0:
@@ -237,6 +243,8 @@ def _check_methods(owner: str, value: object, method: str) -> None:
 class WebsocketServerParams(TransportParams):
     """For the server transports."""
 
+    #: A recording of two minutes may come at once.
+    audio_in_max_ahead_secs: float | None = 120.0
     #: Total length (seconds) after which a call is closed with 4000; None: no limit.
     session_timeout: float | None = None
     #: A client that is connected and says nothing for so long (seconds) ends the call with 4000;

@@ -171,6 +171,12 @@ async def test_a_listener_without(
     assert warnings.text.count(f"has no {name}: ") == 1
 
 
+async def test_a_listener_without_the_http_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.h11_impl", None)
+    with pytest.raises(ConfigurationError, match="a uvicorn that is known here"):
+        await Listener(None, "127.0.0.1", 0).start()
+
+
 def test_an_access_log_without_lines(warnings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = ModuleType("daphne.access")
     module.AccessLogGenerator = type("AccessLogGenerator", (), {})

@@ -63,12 +63,15 @@ def _build_server(application: Any) -> tuple[uvicorn.Server, asyncio.Event]:
         raise ConfigurationError(
             "listening needs uvicorn, which is not installed: pip install 'voicews[uvicorn]'"
         ) from error
-    if not probe.UVICORN_SERVER.is_in(uvicorn.Server):
+    is_known = probe.UVICORN_SERVER.is_in(uvicorn.Server)
+    try:
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+    except ImportError:
+        is_known = False
+    if not is_known:
         raise ConfigurationError(
             f"listening needs a uvicorn that is known here, found {uvicorn.__version__}"
         )
-
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     opened = asyncio.Event()
 

@@ -9,13 +9,22 @@ import pytest
 from tests.telephony.providers.requests import PUBLIC_URL, request
 from voicews.exceptions import ConfigurationError, InvalidMessage, NotAllowed
 from voicews.serializers.telephony import TelephonySerializer
-from voicews.telephony import PROVIDERS, CallStatus, Request, Telnyx, Vonage, create_provider
+from voicews.telephony import (
+    PROVIDERS,
+    CallStatus,
+    Request,
+    Telnyx,
+    Twilio,
+    Vonage,
+    create_provider,
+)
 from voicews.telephony.providers.base import plus_number
 from voicews.telephony.providers.signatures import NonceMemory, same, with_and_without_port
+from voicews.testing import TELNYX_PUBLIC_KEY, account_options
 
 OPTIONS: dict[str, dict[str, str]] = {
     "twilio": {"ACCOUNT_SID": "AC1", "AUTH_TOKEN": "hush"},
-    "telnyx": {"API_KEY": "hush", "PUBLIC_KEY": "A"},
+    "telnyx": {"API_KEY": "hush", "PUBLIC_KEY": TELNYX_PUBLIC_KEY},
     "plivo": {"AUTH_ID": "MA1", "AUTH_TOKEN": "hush"},
     "exotel": {"USERNAME": "u", "PASSWORD": "hush"},
     "vonage": {"SIGNATURE_SECRET": "hush"},
@@ -64,9 +73,11 @@ def test_what_an_option_is() -> None:
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_no_secret_is_shown(name: str) -> None:
     secrets = {option.name: "aHVzaA==" for option in PROVIDERS[name].options() if option.is_secret}
+    if name == "vonage":
+        secrets["private_key"] = account_options("vonage")["private_key"]
     api_key = {"api_key": "SK1"} if name == "twilio" else {}
     provider = create_provider(name, PUBLIC_URL, {**OPTIONS[name], **api_key, **secrets})
-    assert "aHVzaA" not in repr(provider)
+    assert not any(secret in repr(provider) for secret in secrets.values())
 
 
 def test_numbers_may_be_text() -> None:
@@ -89,6 +100,24 @@ def test_numbers_may_be_text() -> None:
         ("plivo", "auth_token", b"hush", "auth_token: expected a string or a number"),
         ("vonage", "sample_rate", 44100, "sample_rate: expected one of 8000, 16000, 24000"),
         ("exotel", "chunk_bytes", 100, "chunk_bytes: expected a multiple of 320"),
+        ("twilio", "account_sid", "AC 1", "account_sid: expected letters, digits and a few signs"),
+        ("plivo", "auth_id", "MA/1", "auth_id: expected letters, digits and a few signs"),
+        ("exotel", "account_sid", "?", "account_sid: expected letters, digits and a few signs"),
+        ("twilio", "auth_token", "a\0b", "auth_token: expected characters that can be shown"),
+        ("genesys", "api_key", "\ud83d", "api_key: expected characters that can be shown"),
+        # pytest can't show that number either.
+        pytest.param(
+            *("twilio", "auth_token", 10**5000, "auth_token: expected a shorter number"), id="long"
+        ),
+        pytest.param(
+            *("genesys", "start_paused", 10**5000, "start_paused: expected true or"), id="no bool"
+        ),
+        ("telnyx", "public_key", "AAAA", "public_key: expected 32 bytes in base64"),
+        ("vonage", "private_key", "AAAA", "private_key: expected an RSA key in PEM format"),
+        *(
+            (name, "api_url", "api.example.com", "api_url: expected a URL")
+            for name in ("twilio", "telnyx", "plivo", "exotel", "vonage")
+        ),
         ("genesys", "packet_secs", "nan", "packet_secs: expected 0.2 to 3"),
         ("genesys", "client_secret", "hush!", "client_secret: expected base64"),
         ("twilio", "api_key", "SK1", "api_key and api_secret: expected both or none"),
@@ -102,6 +131,11 @@ def test_a_value_that_can_t_be_honoured_is_refused(
         create_provider(name, PUBLIC_URL, {**OPTIONS[name], option.upper(): value})
     assert str(error.value).startswith(f"{name}: {problem}")
     assert "hush" not in str(error.value)
+
+
+def test_what_surrounds_a_secret_in_a_file_is_no_part_of_it() -> None:
+    twilio = Twilio.from_options(PUBLIC_URL, {**OPTIONS["twilio"], "AUTH_TOKEN": " hush\r\n"})
+    assert twilio.auth_token == "hush"
 
 
 def test_an_unknown_provider_is_refused() -> None:

@@ -86,6 +86,13 @@ def test_a_public_key_that_is_none_is_a_matter_of_configuration(key: str) -> Non
         telnyx(public_key=key).verify_webhook(signed(b"{}"))
 
 
+@pytest.mark.parametrize("call_id", ["a/../b", "v3: x", "é", "v" * 300])
+def test_a_call_id_that_no_request_can_name(call_id: str) -> None:
+    body = {"data": {"event_type": "call.initiated", "payload": {"call_control_id": call_id}}}
+    with pytest.raises(InvalidMessage, match="call_control_id: expected letters, digits"):
+        telnyx().parse_webhook(signed(json.dumps(body).encode()))
+
+
 def test_upgrades_are_not_signed() -> None:
     assert not telnyx().signs_upgrades
     telnyx().verify_upgrade(request("/ws/", method="GET"))

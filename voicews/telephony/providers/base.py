@@ -300,7 +300,7 @@ class Provider(ABC):
     public_url: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "public_url", _check_public_url(self.public_url))
+        object.__setattr__(self, "public_url", _check_url(self.public_url, "public_url"))
         self._require(entry for entry in self.options() if entry.is_required)
 
     @classmethod
@@ -321,10 +321,25 @@ class Provider(ABC):
         try:
             values = {name: known[name].read(value) for name, value in given.items()}
             provider = cls(public_url=public_url, **values)
-            provider.new_serializer()  # now, because a call is too late to learn of a wrong size
+            provider.check()
         except VoicewsError as error:
             raise ConfigurationError(f"{cls.name}: {error}") from None
         return provider
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` for options that would fail when a call comes or is placed."""
+        self.new_serializer()
+        for entry in self.options():
+            value = getattr(self, entry.name)
+            if entry.name == "api_url":
+                _check_url(value, entry.name)
+            elif entry.is_in_path and value:
+                try:
+                    path_id(value)
+                except ValueError:
+                    raise ConfigurationError(
+                        f"{entry.name}: expected letters, digits and a few signs"
+                    ) from None
 
     def _require_for_requests(self) -> None:
         self._require(entry for entry in self.options() if entry.needed_to)
@@ -409,14 +424,21 @@ class Provider(ABC):
         raise NotSupported(f"{self.name} takes keys as tones only")
 
 
-def _check_public_url(url: str) -> str:
+def _check_url(url: str, name: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # a port that is no number, an IPv6 address that is none
         valid = False
-    if not valid or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigurationError("public_url: expected a URL such as https://example.com")
+    if (
+        not valid
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+        or not url.isprintable()
+        or " " in url
+    ):
+        raise ConfigurationError(f"{name}: expected a URL such as https://example.com")
     return url.rstrip("/")
 
 

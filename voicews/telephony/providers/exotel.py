@@ -47,7 +47,7 @@ class Exotel(Provider):
 
     username: str = option("of our own choice", required=True)
     password: str = option("of our own choice", required=True, secret=True)
-    account_sid: str = option("the account's id", needed_to="call")
+    account_sid: str = option("the account's id", needed_to="call", in_path=True)
     api_key: str = option("the user's name at the API", needed_to="call")
     api_token: str = option("the user's password at the API", secret=True, needed_to="call")
     sample_rate: Literal[8000, 16000, 24000] = option("of the audio both ways, in Hz", 8000)

@@ -32,13 +32,24 @@ def read_hs256(token: str, secret: str) -> Mapping[str, Any]:
 
 
 def make_rs256(claims: Mapping[str, Any], private_key: str) -> str:
-    """A token with these claims, signed with an RSA key (PEM).
+    """A token with these claims, signed with an RSA key (PEM); see `read_rsa_key`."""
+    key = read_rsa_key(private_key)
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    content = f"{_encode_json({'alg': 'RS256', 'typ': 'JWT'})}.{_encode_json(claims)}"
+    signature = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{content}.{_encode(signature)}"
+
+
+def read_rsa_key(private_key: str) -> Any:
+    """The RSA key in a text (PEM).
 
     Raises `ConfigurationError` if the key can't be used or the package for it is missing.
     """
     try:
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import padding, rsa
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import rsa
     except ImportError:
         raise ConfigurationError(
             "signing needs a package that is not installed: pip install 'voicews[telephony]'"
@@ -49,9 +60,7 @@ def make_rs256(claims: Mapping[str, Any], private_key: str) -> str:
         raise ConfigurationError("private_key: expected an RSA key in PEM format") from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ConfigurationError("private_key: expected an RSA key")
-    content = f"{_encode_json({'alg': 'RS256', 'typ': 'JWT'})}.{_encode_json(claims)}"
-    signature = key.sign(content.encode(), padding.PKCS1v15(), hashes.SHA256())
-    return f"{content}.{_encode(signature)}"
+    return key
 
 
 def _encode(data: bytes) -> str:

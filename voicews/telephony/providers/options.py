@@ -24,6 +24,8 @@ class Option:
     is_required: bool = False
     is_secret: bool = False
     needed_to: str = ""
+    #: Part of the path of our requests.
+    is_in_path: bool = False
 
     def read(self, value: object) -> str | int | float | bool:
         """The option's value, given as such or as text, as it comes from an environment.
@@ -35,10 +37,12 @@ class Option:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigurationError(f"{self.name}: expected a string or a number")
         try:
-            text = str(value)
-            text.encode()
-        except ValueError:  # half a surrogate pair, or an int that is too long
-            raise ConfigurationError(f"{self.name}: expected characters in UTF-8") from None
+            text = str(value).strip()
+        except ValueError:  # an int of more than 4300 digits
+            raise ConfigurationError(f"{self.name}: expected a shorter number") from None
+        # A key in PEM format has lines.
+        if not "".join(text.splitlines()).isprintable():
+            raise ConfigurationError(f"{self.name}: expected characters that can be shown")
         if self.choices:
             for choice in self.choices:
                 if str(choice) == text:
@@ -51,7 +55,8 @@ class Option:
             raise ConfigurationError(f"{self.name}: expected a number ({self.meaning})") from None
 
     def _read_bool(self, value: object) -> bool:
-        known = _BOOLEANS.get(str(value).lower())
+        text = str(value).lower() if isinstance(value, str | bool) or value in (0, 1) else ""
+        known = _BOOLEANS.get(text)
         if known is None:
             raise ConfigurationError(f"{self.name}: expected true or false ({self.meaning})")
         return known
@@ -67,9 +72,15 @@ def option(
     required: bool = False,
     secret: bool = False,
     needed_to: str = "",
+    in_path: bool = False,
 ) -> Any:
     """A field of a provider's class that is an option; a secret stays out of the repr."""
-    metadata = {"meaning": meaning, "required": required, "needed_to": needed_to}
+    metadata = {
+        "meaning": meaning,
+        "required": required,
+        "needed_to": needed_to,
+        "in_path": in_path,
+    }
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -91,6 +102,7 @@ def options_of(provider: type[Any]) -> tuple[Option, ...]:
                 is_required=entry.metadata["required"],
                 is_secret=not entry.repr,
                 needed_to=entry.metadata["needed_to"],
+                is_in_path=entry.metadata["in_path"],
             )
         )
     return tuple(found)

@@ -59,7 +59,7 @@ class Plivo(Provider):
 
     name = "plivo"
 
-    auth_id: str = option("the account's id", required=True)
+    auth_id: str = option("the account's id", required=True, in_path=True)
     auth_token: str = option("the account's", required=True, secret=True)
     main_auth_token: str = option(
         "the main account's, where it signs the webhooks of a sub-account", secret=True

@@ -77,6 +77,10 @@ class Telnyx(Provider):
             l16_byte_order=self.l16_byte_order,
         )
 
+    def check(self) -> None:
+        super().check()
+        _read_key(self.public_key)
+
     # --- signatures -----------------------------------------------------------------------------
 
     def verify_webhook(self, request: Request) -> None:
@@ -111,6 +115,10 @@ class Telnyx(Provider):
         call_id = payload.get("call_control_id")
         if not isinstance(call_id, str) or not call_id:
             raise InvalidMessage("expected a call_control_id")
+        try:
+            path_id(call_id)
+        except ValueError as error:
+            raise InvalidMessage(f"call_control_{error}") from None
         direction = str(payload.get("direction") or "")
         is_incoming = direction in ("incoming", "inbound")
         status = _STATUSES.get(event_type)
@@ -250,9 +258,8 @@ def _flatten(payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _is_signed(public_key: str, signature: bytes, content: bytes) -> bool:
+def _read_key(public_key: str) -> Any:
     try:
-        from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
         raise ConfigurationError(
@@ -260,9 +267,15 @@ def _is_signed(public_key: str, signature: bytes, content: bytes) -> bool:
             "pip install 'voicews[telephony]'"
         ) from None
     try:
-        key = Ed25519PublicKey.from_public_bytes(b64decode(public_key, validate=True))
+        return Ed25519PublicKey.from_public_bytes(b64decode(public_key, validate=True))
     except ValueError:
         raise ConfigurationError("public_key: expected 32 bytes in base64") from None
+
+
+def _is_signed(public_key: str, signature: bytes, content: bytes) -> bool:
+    key = _read_key(public_key)
+    from cryptography.exceptions import InvalidSignature
+
     try:
         key.verify(signature, content)
     except InvalidSignature:

@@ -58,7 +58,7 @@ class Twilio(Provider):
 
     name = "twilio"
 
-    account_sid: str = option("the account's id, AC...", required=True)
+    account_sid: str = option("the account's id, AC...", required=True, in_path=True)
     auth_token: str = option("the primary one of the account's region", required=True, secret=True)
     api_key: str = option("the id of a key that makes requests in place of auth_token")
     api_secret: str = option("the secret of api_key", secret=True)

@@ -31,7 +31,7 @@ from voicews.telephony.providers.base import (
     path_id,
     plus_number,
 )
-from voicews.telephony.providers.jwt import make_rs256, read_hs256
+from voicews.telephony.providers.jwt import make_rs256, read_hs256, read_rsa_key
 from voicews.telephony.providers.options import option
 from voicews.telephony.providers.signatures import NonceMemory, same
 
@@ -77,6 +77,11 @@ class Vonage(Provider):
 
     def new_serializer(self) -> VonageSerializer:
         return VonageSerializer(sample_rate=self.sample_rate)
+
+    def check(self) -> None:
+        super().check()
+        if self.private_key:
+            read_rsa_key(self.private_key)
 
     # --- signatures -----------------------------------------------------------------------------
 

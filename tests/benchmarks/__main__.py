@@ -1,8 +1,10 @@
-"""``python -m tests.benchmarks``: measure browser calls, phone calls, then takeovers."""
+"""``python -m tests.benchmarks``: measure browser calls, pictures, phone calls, then takeovers."""
 
-from tests.benchmarks import browser_calls, phone_calls, takeover
+from tests.benchmarks import browser_calls, phone_calls, pictures, takeover
 
 browser_calls.main()
+print()
+pictures.main()
 print()
 phone_calls.main()
 print()

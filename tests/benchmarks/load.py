@@ -51,7 +51,7 @@ MULAW_DIGIT = 0xC0
 STREAM_SID = "MZ0123456789abcdef0123456789abcdef"
 PAYLOAD = re.compile(rb'"payload":\s*"([^"]*)"')
 
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+TEXT, BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
 _MASK = b"\x5a\xc3\x91\x0f"
 
 
@@ -131,7 +131,7 @@ def start_of_stream(account_sid: str, call_sid: str) -> bytes:
         {"event": "connected", "protocol": "Call", "version": "1.0.0"},
         {"event": "start", "sequenceNumber": "1", "start": start, "streamSid": STREAM_SID},
     )
-    return b"".join(client_frame(_TEXT, json.dumps(message).encode()) for message in messages)
+    return b"".join(client_frame(TEXT, json.dumps(message).encode()) for message in messages)
 
 
 def _masked(payload: bytes, mask: bytes = _MASK) -> bytes:
@@ -144,8 +144,10 @@ def client_frame(opcode: int, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:
         head = struct.pack("!BB", 0x80 | opcode, 0x80 | size)
-    else:
+    elif size < 65536:
         head = struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size)
     return head + _MASK + _masked(payload)
 
 
@@ -156,7 +158,7 @@ class NumberedFrames:
         samples = [round(2000 * math.sin(2 * math.pi * n / 40)) for n in range(SAMPLES_PER_MESSAGE)]
         quiet = array("h", samples).tobytes()
         message = audio_message(MARK + bytes(COUNTER.size) + quiet[MARKED_BYTES:])
-        frame = client_frame(_BINARY, message)
+        frame = client_frame(BINARY, message)
         offset = len(frame) - len(message) + message.index(MARK) + len(MARK)
         keys = _masked(bytes(len(message)))[message.index(MARK) + len(MARK) :][: COUNTER.size]
         self._key = int.from_bytes(keys, "little")
@@ -180,7 +182,7 @@ class NumberedMedia:
             f'"media":{{"track":"inbound","chunk":"1233","timestamp":"24640",'
             f'"payload":"{payload}"}}}}'
         ).encode()
-        frame = client_frame(_TEXT, message)
+        frame = client_frame(TEXT, message)
         # Mark and number are six bytes, and as many as eight characters of base64.
         at = message.index(payload.encode())
         self._key = int.from_bytes(_masked(bytes(len(message)))[at : at + 8], "big")
@@ -200,8 +202,8 @@ class BurstFrames:
 
     def __init__(self) -> None:
         loud = [round(24_000 * math.sin(math.pi * n / 8)) for n in range(SAMPLES_PER_MESSAGE)]
-        self._silence = client_frame(_BINARY, audio_message(bytes(SAMPLES_PER_MESSAGE * 2)))
-        self._burst = client_frame(_BINARY, audio_message(array("h", loud).tobytes()))
+        self._silence = client_frame(BINARY, audio_message(bytes(SAMPLES_PER_MESSAGE * 2)))
+        self._burst = client_frame(BINARY, audio_message(array("h", loud).tobytes()))
 
     def frame(self, number: int) -> bytes:
         return self._silence if number % BURST_PERIOD else self._burst
@@ -382,7 +384,7 @@ class Destination:
 def rtvi_destination(url: str) -> Destination:
     """A server that speaks RTVI: it wants to hear that the client is ready, and says bot-ready."""
     return Destination(
-        url, opening=client_frame(_BINARY, rtvi_message(CLIENT_READY)), ready=BOT_READY
+        url, opening=client_frame(BINARY, rtvi_message(CLIENT_READY)), ready=BOT_READY
     )
 
 
@@ -457,15 +459,18 @@ class Call(asyncio.Protocol):
                     break
                 size, body = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
             elif size == 127:
-                raise CallError("expected messages below 64 kB")
+                if end - at < 10:
+                    break
+                size, body = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
             if end - body < size:
                 break
-            self._frame_received(data[at], data[body : body + size], now)
+            self.frame_received(data[at], data[body : body + size], now)
             at = body + size
         return data[at:]
 
-    def _frame_received(self, first: int, payload: bytes, now: float) -> None:
-        if first in (0x80 | _BINARY, 0x80 | _TEXT):
+    def frame_received(self, first: int, payload: bytes, now: float) -> None:
+        """One final WebSocket frame: its first byte, and when it came."""
+        if first in (0x80 | BINARY, 0x80 | TEXT):
             found = self.trace.read(payload)
             if found is not None:
                 audio, sample_rate = found
@@ -506,21 +511,27 @@ class Call(asyncio.Protocol):
         return not self.transport.is_closing() or self._closing
 
 
+C = TypeVar("C", bound=Call)
 Address = Callable[[], Awaitable[Destination]]
 
 
 async def open_call(address: Address, trace: Trace) -> Call:
     """Connect, and wait until the call is ready."""
+    return await connect(address, lambda destination: Call(destination, trace))
+
+
+async def connect(address: Address, new_call: Callable[[Destination], C]) -> C:
+    """The same for a call of another class."""
     destination = await address()
     host, _, port = urlsplit(destination.url).netloc.partition(":")
     loop = asyncio.get_running_loop()
-    _, call = await loop.create_connection(lambda: Call(destination, trace), host, int(port))
+    _, call = await loop.create_connection(lambda: new_call(destination), host, int(port))
     await asyncio.wait_for(call.open, HANDSHAKE_TIMEOUT_SECS)
     await asyncio.wait_for(call.ready, HANDSHAKE_TIMEOUT_SECS)
     return call
 
 
-async def _tick(calls: Sequence[Call], phases: int, until: float) -> None:
+async def tick(calls: Sequence[Call], phases: int, until: float) -> None:
     """Let every call send each 20 ms, in so many groups evenly spread over those 20 ms.
 
     The clock is absolute: a late group makes the next one no later.
@@ -538,6 +549,13 @@ async def _tick(calls: Sequence[Call], phases: int, until: float) -> None:
             if call.is_alive:
                 call.send()
         turn += 1
+
+
+def quantile_of(values: Sequence[float], quantile: float) -> float:
+    """The value that such a part of the values is below; NaN if there are none."""
+    if not values:
+        return math.nan
+    return sorted(values)[min(len(values) - 1, int(quantile * len(values)))]
 
 
 @dataclass
@@ -580,10 +598,7 @@ class Result:
 
     def latency(self, quantile: float) -> float:
         """A quantile of the echo's latency; NaN if nothing came back."""
-        if not self.latencies:
-            return math.nan
-        ranked = sorted(self.latencies)
-        return ranked[min(len(ranked) - 1, int(quantile * len(ranked)))]
+        return quantile_of(self.latencies, quantile)
 
 
 async def talk(
@@ -608,7 +623,7 @@ async def talk(
         loop = asyncio.get_running_loop()
         begin = loop.time()
         ticking = asyncio.create_task(
-            _tick(opened, phases, begin + warm_up_secs + measured_secs + MESSAGE_SECS)
+            tick(opened, phases, begin + warm_up_secs + measured_secs + MESSAGE_SECS)
         )
         await asyncio.sleep(warm_up_secs)
         start, cpu, idle_secs = time.perf_counter(), server_cpu(), BusySelector.idle_secs

@@ -11,6 +11,7 @@ VOICEWS = {
     "BOTS": {
         "echo16k": "tests.benchmarks.bots.Echo16k",
         "echo24k": "tests.benchmarks.bots.Echo24k",
+        "mirror16k": "tests.benchmarks.bots.Mirror16k",
     },
     "DEFAULT_BOT": "echo16k",
 }

@@ -36,6 +36,8 @@ from voicews.transports import (
     WebsocketClientInputTransport,
     WebsocketClientOutputTransport,
     WebsocketClientParams,
+    WebsocketServerInputTransport,
+    WebsocketServerOutputTransport,
 )
 
 # --- serializers that wait ----------------------------------------------------------------------
@@ -326,4 +328,38 @@ async def test_ends_that_override_nothing_wait_for_nothing() -> None:
     assert call.transport._output._leaving is None
     assert call.transport._output._lane is None
     assert call.transport._serializer_queues is None
+    await call.finish()
+
+
+@virtual_time
+async def test_the_ends_of_the_server_transport() -> None:
+    class Source(WebsocketServerInputTransport):
+        async def start(self, frame: StartFrame) -> None:
+            await asyncio.sleep(0.5)
+            await super().start(frame)
+
+    class Output(WebsocketServerOutputTransport):
+        async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+            await asyncio.sleep(0.01)
+            written.append(await super().write_audio_frame(frame))
+            return written[-1]
+
+    written: list[bool] = []
+    call = Call()
+    assert isinstance(call.transport.input(), WebsocketServerInputTransport)
+    assert isinstance(call.transport.output(), WebsocketServerOutputTransport)
+    source, output = Source(call.transport, call.params), Output(call.transport, call.params)
+    assert call.transport.input() is source
+    assert call.transport.output() is output
+    call.task = PipelineTask(Pipeline([source, call.tap, output, call.after]))
+    call.start()
+    assert call.tap.down(StartFrame) == []
+    await asyncio.sleep(1)
+    assert len(call.tap.down(StartFrame)) == 1
+    call.say(0.08)
+    await asyncio.sleep(1)
+    assert written == [True, True]
+    assert call.secs() == 0.08
+    with pytest.raises(InvalidState, match="has not started"):
+        Output(call.transport, call.params)
     await call.finish()

@@ -18,6 +18,10 @@ from voicews.transports.params import (
 )
 from voicews.transports.reconnect import ReconnectPolicy
 from voicews.transports.server import WebsocketServerTransport
+from voicews.transports.server_ends import (
+    WebsocketServerInputTransport,
+    WebsocketServerOutputTransport,
+)
 
 __all__ = [
     "ChannelsWebsocketParams",
@@ -30,6 +34,8 @@ __all__ = [
     "WebsocketClientParams",
     "WebsocketClientSession",
     "WebsocketClientTransport",
+    "WebsocketServerInputTransport",
+    "WebsocketServerOutputTransport",
     "WebsocketServerParams",
     "WebsocketServerTransport",
 ]

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, ClassVar, TypeVar
 
 from voicews.close_codes import CloseCode
-from voicews.exceptions import InvalidState, WriteTimeout
+from voicews.exceptions import ConfigurationError, InvalidState, WriteTimeout
 from voicews.frames import (
     CallEndedFrame,
     CallStartedFrame,
@@ -172,16 +172,47 @@ class BaseTransport:
             self._serializer,
             packet_size=packet_size,
             pads_last_packet=pads,
-            on_ended=self._pipeline_ended,
-            serializer_queues=self._serializer_queues,
             name=name,
+            **self.output_callbacks(self.params),
         )
 
     def _make_input(self, name: str | None) -> InputTransport:
-        return InputTransport(self.params, self._serializer, name=name, **self._input_callbacks())
+        callbacks = self.input_callbacks(self.params)
+        return InputTransport(self.params, self._serializer, name=name, **callbacks)
 
-    def _input_callbacks(self) -> dict[str, Any]:
+    @property
+    def serializer(self) -> FrameSerializer:
+        """What reads and writes the peer's messages."""
+        return self._serializer
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its pipeline has started."""
+        return False
+
+    def take_end(self, end: InputTransport | OutputTransport) -> None:
+        """An end was made for this transport: it takes the place of the one before it."""
+        if self.has_started:
+            raise InvalidState("expected a pipeline that has not started, found one that has")
+        if isinstance(end, InputTransport):
+            self._input = end
+        else:
+            before = getattr(self, "_output", end)
+            end.press_keys = before.press_keys
+            self._output = end
+
+    def output_callbacks(self, params: TransportParams) -> dict[str, Any]:
+        """What an output of this transport reports to it."""
+        self._check_serializer(params)
+        return {"on_ended": self._pipeline_ended, "serializer_queues": self._serializer_queues}
+
+    def _check_serializer(self, params: TransportParams) -> None:
+        if params.serializer not in (None, self._serializer):
+            raise ConfigurationError("serializer: expected the transport's, found another one")
+
+    def input_callbacks(self, params: TransportParams) -> dict[str, Any]:
         """What an input of this transport reports to it."""
+        self._check_serializer(params)
         return {
             "on_started": self._pipeline_started,
             "on_ending": self._pipeline_ending,

@@ -15,10 +15,9 @@ from websockets.protocol import State
 from voicews import close_codes
 from voicews.backoff import Backoff
 from voicews.close_codes import CloseCode
-from voicews.exceptions import ConfigurationError, ConnectFailed, InvalidState
+from voicews.exceptions import ConnectFailed, InvalidState
 from voicews.frames import StartFrame
 from voicews.pipeline.task_manager import FrameProcessorSetup, TaskManager
-from voicews.serializers.base import FrameSerializer
 from voicews.transports.base import BaseTransport, Connection, TransportState
 from voicews.transports.client_ends import (
     WebsocketClientInputTransport,
@@ -280,36 +279,19 @@ class WebsocketClientTransport(BaseTransport):
         return self._client_output
 
     @property
-    def serializer(self) -> FrameSerializer:
-        """What reads and writes the server's messages."""
-        return self._serializer
+    def has_started(self) -> bool:
+        return self._started.is_set()
 
-    def input_callbacks(self, params: WebsocketClientParams) -> dict[str, Any]:
-        """What an input of this transport reports to it."""
-        self._check_params(params)
-        return self._input_callbacks()
-
-    def output_callbacks(self, params: WebsocketClientParams) -> dict[str, Any]:
-        """What an output of this transport reports to it."""
-        self._check_params(params)
-        return {"on_ended": self._pipeline_ended, "serializer_queues": self._serializer_queues}
-
-    def take_end(self, end: WebsocketClientInputTransport | WebsocketClientOutputTransport) -> None:
-        """An end was made for this transport: it takes the place of the one before it."""
-        if self._started.is_set():
-            raise InvalidState("expected a pipeline that has not started, found one that has")
+    def take_end(self, end: InputTransport | OutputTransport) -> None:
+        super().take_end(end)
         if isinstance(end, WebsocketClientInputTransport):
-            self._input = self._client_input = end
-        else:
-            self._output = self._client_output = end
+            self._client_input = end
+        elif isinstance(end, WebsocketClientOutputTransport):
+            self._client_output = end
 
     def has_let_go_of(self, websocket: object) -> bool:
         """Whether this socket was the server's, and is not any more."""
         return websocket is not None and websocket is self._left
-
-    def _check_params(self, params: WebsocketClientParams) -> None:
-        if params.serializer not in (None, self._serializer):
-            raise ConfigurationError("serializer: expected the transport's, found another one")
 
     def _make_output(
         self, packet_size: int | None, name: str | None, *, pads: bool

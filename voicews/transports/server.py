@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from voicews.close_codes import CLIENT_IS_DONE, CloseCode
 from voicews.exceptions import ConfigurationError, InvalidState
@@ -14,7 +14,13 @@ from voicews.frames import StartFrame
 from voicews.servers.embedded import Listener
 from voicews.servers.readiness import when_ready
 from voicews.transports.base import BaseTransport, Connection, TransportState
+from voicews.transports.input import InputTransport
+from voicews.transports.output import OutputTransport
 from voicews.transports.params import WebsocketServerParams
+from voicews.transports.server_ends import (
+    WebsocketServerInputTransport,
+    WebsocketServerOutputTransport,
+)
 from voicews.transports.writer import Socket
 
 logger = logging.getLogger(__name__)
@@ -55,6 +61,9 @@ class WebsocketServerTransport(BaseTransport):
         ]
     )
 
+    #: Whether clients can join: the pipeline has started and has not ended.
+    is_running = False
+
     def __init__(
         self,
         params: WebsocketServerParams,
@@ -76,8 +85,6 @@ class WebsocketServerTransport(BaseTransport):
         #: Where it listens, if it does: with 0, the real one is known once the port is open.
         self.port = 8765 if port is None else port
         self._listens_when_started = host is not None or port is not None
-        #: Whether clients can join: the pipeline has started and has not ended.
-        self.is_running = False
         self._listener: Listener | None = None
         self._session_timeout_secs = params.session_timeout
         self._session_timer: asyncio.TimerHandle | None = None
@@ -85,6 +92,22 @@ class WebsocketServerTransport(BaseTransport):
         self._idle_timer: asyncio.TimerHandle | None = None
         self._grace_secs = params.reconnect_grace
         self._grace_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def has_started(self) -> bool:
+        return self.is_running or self.state is TransportState.CLOSED
+
+    def _make_output(
+        self, packet_size: int | None, name: str | None, *, pads: bool
+    ) -> OutputTransport:
+        return WebsocketServerOutputTransport(
+            self, cast(WebsocketServerParams, self.params), name=name
+        )
+
+    def _make_input(self, name: str | None) -> InputTransport:
+        return WebsocketServerInputTransport(
+            self, cast(WebsocketServerParams, self.params), name=name
+        )
 
     async def listen(self) -> None:
         """Open the port, before the pipeline starts; it is closed when the pipeline has ended.

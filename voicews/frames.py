@@ -375,12 +375,14 @@ class MarkPlayedFrame(SystemFrame):
 class PlayedFrame(SystemFrame):
     """Travels upstream: the utterance `name` is over.
 
-    `heard_ms` is how much of it the user heard, `interrupted` whether that was cut short.
+    `heard_ms` is how much of it the user heard, `interrupted` whether that was cut short. Of what
+    was, a bot that knows its words adds those that were heard.
     """
 
     name: str
     heard_ms: float
     interrupted: bool = False
+    heard_text: str | None = None
 
 
 @dataclass(slots=True)

@@ -342,6 +342,8 @@ class TranscriptEntry(models.Model):
     text = StorableTextField(_("text"))
     heard_ms = models.PositiveIntegerField(_("heard (ms)"), null=True, blank=True)
     interrupted = models.BooleanField(_("interrupted"), default=False)
+    #: Of what was interrupted, the words that were heard, as far as that is known.
+    heard_text = StorableTextField(_("heard text"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("transcript entry")
@@ -353,6 +355,18 @@ class TranscriptEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_role_display()}: {self.text[:60]}"
+
+    @property
+    def unheard_text(self) -> str:
+        """The words behind those of `heard_text`; empty where that is not known."""
+        text: str = self.text
+        heard: str | None = self.heard_text
+        if heard is None:
+            return ""
+        if text.startswith(heard):
+            return text[len(heard) :].strip()
+        # The same words with other spaces between them.
+        return " ".join(text.split()[len(heard.split()) :])
 
 
 class PhoneNumber(models.Model):

@@ -27,8 +27,9 @@ A session's are sent with `sender=VoiceSession`, in the server process where it 
 * `session_lost` (`session_id` in the place of `session`): the process that ran it is dead
 * `session_ended` (`close_code`, `reason`): it is over; sent once, by the process that ended it
 * `session_message` (`data`, `operator_id`): an operator has sent the client a message
-* `session_transcribed` (`role`, `text`, `heard_ms`, `interrupted`): a line of the transcript; of
-  what the bot says when it is known how much of it was heard, else `heard_ms` is None
+* `session_transcribed` (`role`, `text`, `heard_ms`, `heard_text`, `interrupted`): a line of the
+  transcript; of what the bot says when it is known how much of it was heard, else `heard_ms` is
+  None; `heard_text` are the words that were heard of what was interrupted, else None
 * `session_listened` (`operator_id`): an operator has begun to listen in; sent by the process that
   the operator is connected with, which knows no more of the row than `pk`
 

@@ -424,12 +424,13 @@ def test_the_page_tells_the_whole_story(
         text="<script>alert(1)</script>",
         heard_ms=1200,
         interrupted=True,
+        heard_text="<script>",
     )
     html = html_of(admin_client, page(session))
     assert "the connection was lost (1006)" in html
     assert "&lt;b&gt;gone&lt;/b&gt;" in html
     assert "for 3 s" in html
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert '&lt;script&gt; <del class="voicews-meta">alert(1)&lt;/script&gt;</del>' in html
     assert "interrupted, 1200 ms of it were heard" in html
     assert "<script>alert" not in html
 

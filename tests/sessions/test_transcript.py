@@ -130,7 +130,7 @@ async def test_what_was_heard_of_what_a_lost_client_and_the_end_cut_off() -> Non
         patch.setattr(timeline, "add", written.append)
         TranscriptRecorder(VoiceSession(bot="talker")).attach(bot)
         await call.hello()
-        for text in ("heard", "lost on its way", "begun", "never"):
+        for text in ("heard", "lost on its way. Then", "begun", "never"):
             bot.play(bytes(48000 // 2), text=text)
         await asyncio.sleep(0.9)
         call.connection.disconnect(1006)
@@ -139,11 +139,17 @@ async def test_what_was_heard_of_what_a_lost_client_and_the_end_cut_off() -> Non
         await asyncio.sleep(0.2)
         call.task.cancel("over")
     await call.finish()
-    said = [(one.text, one.heard_ms, one.interrupted) for one in written]
+    said = [(one.text, one.heard_ms, one.interrupted, one.heard_text) for one in written]
     assert said == [
-        ("heard", 500, False),
-        ("lost on its way", 400, True),
+        ("heard", 500, False, None),
+        ("lost on its way. Then", 400, True, "lost on its way."),
         # 80 ms of it had been sent when the client was lost.
-        ("begun", 200, True),
-        ("never", 0, True),
+        ("begun", 200, True, ""),
+        ("never", 0, True, ""),
     ]
+    assert [one.unheard_text for one in written] == ["", "Then", "begun", "never"]
+
+
+def test_words_that_were_not_heard_whatever_is_between_them() -> None:
+    entry = TranscriptEntry(text="One. Two three.", heard_text="One.\n\nTwo")
+    assert entry.unheard_text == "three."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -93,6 +94,20 @@ def test_every_rate_that_can_be_resampled(rate: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
+        (
+            "audio_in_sample_rate",
+            "16000",
+            "expected a whole number, found '16000'",
+        ),
+        ("audio_out_channels", True, "expected a whole number, found True"),
+        ("audio_out_10ms_chunks", 1.5, "expected a whole number, found 1.5"),
+        ("audio_out_volume", math.nan, "audio_out_volume: expected a number, found nan"),
+        ("audio_out_end_silence_secs", math.inf, "expected a number, found inf"),
+        ("audio_out_write_timeout_secs", None, "expected a number, found None"),
+        ("video_out_framerate", None, "video_out_framerate: expected a whole number, found None"),
+        ("video_out_color_format", [], "expected a name, found []"),
+        ("audio_out_enabled", "yes", "audio_out_enabled: expected True or False, found 'yes'"),
+        ("audio_out_destinations", None, "expected a list of names, found None"),
         ("audio_in_sample_rate", 0, "from 4000 to 192000 Hz, found 0"),
         ("audio_in_sample_rate", 3999, "found 3999"),
         ("audio_out_sample_rate", -8000, "from 4000 to 192000 Hz, found -8000"),

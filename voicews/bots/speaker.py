@@ -158,6 +158,8 @@ class Speaker:
         playback_or_none = self._playing.get(frame.name)
         if playback_or_none is not None:
             self._finish(playback_or_none, frame.heard_ms, interrupted=frame.interrupted)
+            if frame.interrupted:
+                frame.heard_text = playback_or_none.heard_text
         return True
 
     async def close(self) -> None:

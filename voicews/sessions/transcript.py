@@ -73,6 +73,7 @@ class TranscriptRecorder(FrameProcessor):
             role=str(entry.role),
             text=entry.text,
             heard_ms=entry.heard_ms,
+            heard_text=entry.heard_text,
             interrupted=entry.interrupted,
         )
 
@@ -105,6 +106,8 @@ class TranscriptRecorder(FrameProcessor):
         if entry is not None:
             entry.heard_ms = round(frame.heard_ms)
             entry.interrupted = frame.interrupted
+            if frame.heard_text is not None:
+                entry.heard_text = frame.heard_text[:MAX_TEXT_LENGTH]
             self._write(entry)
 
     def _failed(self, frame: ErrorFrame) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from voicews.audio.filters import AudioFilter
 from voicews.audio.mixers import AudioMixer
@@ -25,6 +28,13 @@ VIDEO_CODECS = ("VP8", "VP9", "H264", "H265", "HEVC", "AV1")
 #: Bits a second below which no picture would ever be sent.
 MIN_VIDEO_BITRATE = 1000
 MAX_FRAMERATE = 60
+#: What a field of this type takes.
+_KINDS: dict[str, tuple[str, type[Any]]] = {
+    "int": ("a whole number", numbers.Integral),
+    "float": ("a number", numbers.Real),
+    "bool": ("True or False", bool),
+    "str": ("a name", str),
+}
 
 
 @dataclass(kw_only=True)
@@ -121,6 +131,7 @@ class TransportParams:
     max_invalid_messages: int = 10
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name in ("audio_in_sample_rate", "audio_out_sample_rate"):
             rate = getattr(self, name)
             if rate is not None and not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
@@ -146,6 +157,17 @@ class TransportParams:
                 "expected audio_out_write_timeout_secs > 0, "
                 f"found {self.audio_out_write_timeout_secs}"
             )
+
+    def _check_types(self) -> None:
+        for one in fields(self):
+            kind, _, optional = str(one.type).partition(" | ")
+            value = getattr(self, one.name)
+            if kind not in _KINDS or (optional and value is None):
+                continue
+            expected, kind_type = _KINDS[kind]
+            is_right = isinstance(value, kind_type) and (kind == "bool" or type(value) is not bool)
+            if not is_right or (kind == "float" and not math.isfinite(value)):
+                raise ConfigurationError(f"{one.name}: expected {expected}, found {value!r}")
 
     def _check_video(self) -> None:
         codec = self.video_out_codec
@@ -215,6 +237,8 @@ class TransportParams:
 
 
 def _check_names(owner: str, names: Sequence[str]) -> list[str]:
+    if not isinstance(names, Iterable):
+        raise ConfigurationError(f"{owner}: expected a list of names, found {names!r}")
     found = list(names)
     if isinstance(names, str) or not all(
         isinstance(name, str) and name  # type: ignore[redundant-expr]  # whatever was given
@@ -277,6 +301,8 @@ class WebsocketServerParams(TransportParams):
             raise ConfigurationError(
                 f"expected ws_close_timeout > 0, found {self.ws_close_timeout}"
             )
+        if self.allowed_origins is not None:
+            _check_names("allowed_origins", self.allowed_origins)
         size = self.fixed_audio_packet_size
         if size is not None and (size < 2 or size % (2 * self.audio_out_channels)):
             raise ConfigurationError(

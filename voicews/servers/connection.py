@@ -108,7 +108,7 @@ class Allowance:
         if not self._message_limit.spend(frames, now):
             return f"more than {self._messages_per_sec:g} messages a second"
         if not self._byte_limit.spend(size, now):
-            return f"more than {self._bytes_per_sec:g} bytes a second"
+            return f"more than {self._bytes_per_sec:.0f} bytes a second"
         return None
 
 

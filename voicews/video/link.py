@@ -61,7 +61,7 @@ class PictureLink:
             fitting = self._in_flight * TARGET_SECS / waited_secs
             self._window = max(int(fitting), self._window // 4, MIN_WINDOW_BYTES)
         elif self._in_flight == self._window and waited_secs < TARGET_SECS / 4:
-            self._window = min(self._window * 2, MAX_WINDOW_BYTES)
+            self._window = min(self._window * 3 // 2, MAX_WINDOW_BYTES)
         if self._offset < len(self._picture):
             return self._next_piece(now)
         self._measure(now)

@@ -73,7 +73,7 @@ export class ImageLink {
       const fitting = Math.floor((this.#inFlight * TARGET_MS) / waitedMs);
       this.#window = Math.max(fitting, Math.floor(this.#window / 4), MIN_WINDOW);
     } else if (this.#inFlight === this.#window && waitedMs < TARGET_MS / 4) {
-      this.#window = Math.min(this.#window * 2, MAX_WINDOW);
+      this.#window = Math.min(Math.floor(this.#window * 1.5), MAX_WINDOW);
     }
     if (this.#offset < picture.length) return this.#nextPiece(picture, now);
     const measured = picture.length / Math.max(now - this.#beganAt, 1);

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
+from voicews.texts import encodable
+
 REPLACEMENT = "\ufffd"
 
 #: U+0000 as JSON writes it.
@@ -27,13 +29,7 @@ else:
 
 def storable(text: str) -> str:
     """The text with U+FFFD for U+0000 and for each half of a surrogate pair that stands alone."""
-    text = text.replace("\0", REPLACEMENT)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Two halves that belong together become the character that they stand for.
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return encodable(text.replace("\0", REPLACEMENT))
 
 
 def storable_json(value: Any) -> Any:

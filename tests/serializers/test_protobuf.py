@@ -378,6 +378,20 @@ class TestFuzz:
         assert serializer.deserialize(wire) == InputTransportMessageFrame(data)
 
 
+def test_half_a_character_costs_no_text() -> None:
+    frame = TranscriptionFrame("half \ud83d, whole \ud83d\ude00", "u\udc00", "now")
+    data = ProtobufFrameSerializer().serialize(frame)
+    assert isinstance(data, bytes)
+    said = pb.Frame.FromString(data).transcription
+    assert (said.text, said.user_id) == ("half \ufffd, whole 😀", "u\ufffd")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_no_browser_reads_is_not_sent(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        ProtobufFrameSerializer().serialize(OutputTransportMessageFrame({"data": number}))
+
+
 def test_the_message_class_is_not_pipecats() -> None:
     # Both packages' generated code can live in one process only under different names.
     assert issubclass(pb.Frame, Message)

@@ -39,6 +39,7 @@ from voicews.frames import (
 )
 from voicews.serializers import frames_pb2 as pb
 from voicews.serializers.base import FrameSerializer
+from voicews.texts import encodable
 
 EXTENSION_LABEL = "voicews"
 MAX_SAMPLE_RATE = 192_000
@@ -92,22 +93,23 @@ def _encode_audio(frame: OutputAudioRawFrame) -> pb.Frame:
 
 
 def _encode_text(frame: TextFrame) -> pb.Frame:
-    return pb.Frame(text=pb.TextFrame(name="text", text=frame.text))
+    return pb.Frame(text=pb.TextFrame(name="text", text=encodable(frame.text)))
 
 
 def _encode_transcription(frame: TranscriptionFrame | OutputTranscriptionFrame) -> pb.Frame:
     return pb.Frame(
         transcription=pb.TranscriptionFrame(
             name="transcription",
-            text=frame.text,
-            user_id=frame.user_id,
-            timestamp=frame.timestamp,
+            text=encodable(frame.text),
+            user_id=encodable(frame.user_id),
+            timestamp=encodable(frame.timestamp),
         )
     )
 
 
 def _encode_json(message: dict[str, Any]) -> pb.Frame:
-    return pb.Frame(message=pb.MessageFrame(data=json.dumps(message)))
+    # NaN and Infinity are no JSON: a browser would not take the message.
+    return pb.Frame(message=pb.MessageFrame(data=json.dumps(message, allow_nan=False)))
 
 
 def _encode_message(

@@ -37,6 +37,24 @@ async def only_echo(user: object, bot_name: str, request: HttpRequest) -> bool:
     return bot_name == "echo" and request.method == "POST"
 
 
+def decorated(function: Any) -> Any:
+    """As a decorator that has not heard of `async`."""
+
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class OnlyEcho:
+    async def __call__(self, user: object, bot_name: str, request: HttpRequest) -> bool:
+        return bot_name == "echo"
+
+
+only_echo_decorated = decorated(only_echo)
+only_echo_object = OnlyEcho()
+
+
 def may_not(user: object, bot_name: str, request: HttpRequest) -> bool:
     raise RuntimeError("a secret")
 
@@ -161,6 +179,13 @@ def test_who_is_not_logged_in_learns_where_to(
 def test_a_function_of_the_project_decides(client: Client) -> None:
     assert post(client, {"bot": "echo"}).status_code == 200
     assert post(client, {"bot": "desk"}).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["only_echo_decorated", "only_echo_object"])
+def test_a_function_that_is_async_in_disguise(client: Client, name: str) -> None:
+    with override_settings(VOICEWS={"BOTS": BOTS, "MAY_CONNECT": f"tests.test_views.{name}"}):
+        assert post(client, {"bot": "echo"}).status_code == 200
+        assert post(client, {"bot": "desk"}).status_code == 403
 
 
 def test_no_csrf_token_is_needed() -> None:

@@ -48,7 +48,9 @@ async def may_connect(user: User, bot_name: str, request_or_scope: RequestOrScop
         raise ConfigurationError(f"VOICEWS MAY_CONNECT: expected a function, found {function!r}")
     if inspect.iscoroutinefunction(function):
         return bool(await function(user, bot_name, request_or_scope))
-    return bool(await sync_to_async(function)(user, bot_name, request_or_scope))
+    answer = await sync_to_async(lambda: function(user, bot_name, request_or_scope))()
+    # A decorator may hide that it is `async`, and every coroutine is true.
+    return bool(await answer if inspect.isawaitable(answer) else answer)
 
 
 def refusal(user: User) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack
 from django.apps import apps
 from django.contrib.auth.models import AnonymousUser
@@ -15,7 +16,8 @@ async def scope_user(scope: Any) -> Any:
     So a route works without `AuthMiddlewareStack`. An `AnonymousUser` if no user is logged in.
     """
     if "user" in scope:
-        return scope["user"] or AnonymousUser()
+        # A project's middleware may have left a lazy one: it is looked up here, in a thread.
+        return await sync_to_async(lambda: scope["user"] or AnonymousUser())()
     if not apps.is_installed("django.contrib.sessions"):
         return AnonymousUser()
     found: dict[str, Any] = {}

@@ -22,6 +22,7 @@ from voicews.exceptions import AudioFormatError, InvalidState
 from voicews.frames import (
     AudioRawFrame,
     InputAudioRawFrame,
+    OutputAudioRawFrame,
 )
 
 TONE = pcm(tone(440, 1.0, RATE))
@@ -598,4 +599,16 @@ async def test_pcm_that_looks_like_text_is_passed_on() -> None:
     call.bot.send_audio(InputAudioRawFrame(odd, RATE))
     await call.bot.play(AudioRawFrame(odd, RATE))
     assert heard(call) == odd * 2
+    await call.finish()
+
+
+@virtual_time
+async def test_audio_that_a_processor_pushes_may_be_cut_anywhere() -> None:
+    bot = Bot()
+    call = await Call(bot).hello()
+    for piece in cut(TONE, 4801):
+        bot.push_frame(OutputAudioRawFrame(piece, RATE))
+    await asyncio.sleep(1.5)
+    assert call.audio == TONE
+    assert call.errors == []
     await call.finish()

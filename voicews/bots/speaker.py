@@ -8,12 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from voicews.audio.formats import audio_format, not_pcm
+from voicews.audio.joining import SampleJoiner
 from voicews.audio.pcm import (
     BYTES_PER_SAMPLE,
-    INT16,
     Pcm,
     check_sample_rate,
     check_whole_frames,
@@ -40,9 +38,6 @@ if TYPE_CHECKING:
 
 #: How often (ms) it is told how much was heard; a multiple of what chunks usually are.
 CUE_MS: Final = 240
-#: Bytes of two neighbouring pieces that tell whether they are cut in the middle of a sample.
-_COMPARED_BYTES: Final = 2000
-_MIN_COMPARED_BYTES: Final = 100
 #: A piece that goes on in the middle of a sample is checked for other formats if it has so many
 #: bytes: a few samples may look like text.
 _MIN_NAMED_BYTES: Final = 16
@@ -72,7 +67,7 @@ class Speaker:
         self._waiting: deque[tuple[Playback, Pcm | None]] = deque()
         self._when_written: list[Callable[[], None]] = []
         self._feeding: set[asyncio.Task[None]] = set()
-        self._rest: tuple[bytes, int, int] = (b"", 0, 0)
+        self._joiner = SampleJoiner()
         self._over = False
 
     # --- from the bot ---------------------------------------------------------------------------
@@ -127,7 +122,7 @@ class Speaker:
 
     def interrupt(self) -> None:
         """An interruption is about to be pushed: nothing that is said now goes on."""
-        self._rest = (b"", 0, 0)
+        self._joiner.clear()
         waiting, self._waiting = list(self._waiting), deque()
         for index, (playback, _pcm) in enumerate(waiting):
             playback._cut_off()
@@ -305,36 +300,13 @@ class Speaker:
         return Pcm(audio.audio, audio.sample_rate, audio.num_channels)
 
     def _whole(self, piece: bytes, sample_rate: int, num_channels: int) -> bytes:
-        rest, *format_ = self._rest
-        if not rest or format_ != [sample_rate, num_channels] or not _continues(rest, piece):
+        continues = self._joiner.continues(piece, sample_rate, num_channels)
+        if not continues or len(piece) >= _MIN_NAMED_BYTES:
             _check_is_pcm(piece)
-            rest = b""
-        elif len(piece) >= _MIN_NAMED_BYTES:
-            _check_is_pcm(piece)
-        audio = rest + piece
-        whole = len(audio) - len(audio) % (BYTES_PER_SAMPLE * num_channels)
-        self._rest = (audio[whole:], sample_rate, num_channels)
-        return audio[:whole]
+        return self._joiner.join(piece, sample_rate, num_channels)
 
 
 def _check_is_pcm(data: bytes) -> None:
     name = audio_format(data)
     if name is not None:
         raise not_pcm(name)
-
-
-def _continues(rest: bytes, piece: bytes) -> bool:
-    """Whether `piece` begins in the middle of the sample that `rest` begins.
-
-    It may also be the beginning of something else, after something whose end was cut off. PCM
-    that is read a byte beside itself is as rough as noise.
-    """
-    if len(rest) % BYTES_PER_SAMPLE == 0 or len(piece) < _MIN_COMPARED_BYTES:
-        return True
-    joined = (rest + piece)[len(rest) // 2 * 2 :][:_COMPARED_BYTES]
-    return _roughness(joined) <= 2 * _roughness(piece[:_COMPARED_BYTES])
-
-
-def _roughness(pcm: bytes) -> float:
-    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], INT16).astype(np.float64)
-    return float(np.abs(np.diff(samples)).mean()) if len(samples) > 1 else 0.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from voicews.audio.joining import SampleJoiner
 from voicews.audio.pcm import (
     BYTES_PER_SAMPLE,
     check_sample_rate,
-    check_whole_frames,
     mix_channels,
 )
 from voicews.audio.resampling import Resampler
@@ -20,6 +22,7 @@ class OutputFormat:
 
     __slots__ = (
         "_input_format",
+        "_joiner",
         "_known",
         "_resampler",
         "_rest",
@@ -35,20 +38,30 @@ class OutputFormat:
         self._resampler: Resampler | None = None
         self._input_format = (0, 0)
         self._known = (0, 0)
+        self._joiner = SampleJoiner()
         self._rest = bytearray()
 
     @property
     def bytes_per_sec(self) -> int:
         return BYTES_PER_SAMPLE * self.num_channels * self.sample_rate
 
-    def check(self, frame: OutputAudioRawFrame) -> None:
-        """Raise `AudioFormatError` for what can't be converted."""
+    def whole(self, frame: OutputAudioRawFrame) -> OutputAudioRawFrame:
+        """The frame with whole samples only: a split one is joined with what comes next.
+
+        Raises `AudioFormatError` for what can't be converted.
+        """
         if (frame.sample_rate, frame.num_channels) != self._known:
             check_sample_rate(frame.sample_rate)
             mix_channels(b"", frame.num_channels, self.num_channels)
             self._known = (frame.sample_rate, frame.num_channels)
-        if len(frame.audio) % (BYTES_PER_SAMPLE * frame.num_channels):
-            check_whole_frames(frame.audio, frame.num_channels)
+        if self._joiner or len(frame.audio) % (BYTES_PER_SAMPLE * frame.num_channels):
+            pcm = self._joiner.join(frame.audio, frame.sample_rate, frame.num_channels)
+            return replace(frame, audio=pcm)
+        return frame
+
+    def end_stream(self) -> None:
+        """What is pushed next begins with a whole sample."""
+        self._joiner.clear()
 
     def convert(self, pcm: bytes, rate: int, channels: int) -> bytes:
         """The next chunk of a stream in another format; what is held back comes with `tail`."""
@@ -84,6 +97,7 @@ class OutputFormat:
 
     def reset(self) -> None:
         """Forget the stream."""
+        self._joiner.clear()
         self._rest.clear()
         if self._resampler is not None:
             self._resampler.reset()

@@ -183,7 +183,7 @@ class OutputTrack:
         """Play audio after what waits. Raises `AudioFormatError` for what can't be converted."""
         if not self._enabled or self._ending:
             return
-        self._format.check(frame)
+        frame = self._format.whole(frame)
         if frame.live and frame.audio:
             frame = self._trimmed(frame)
         size = len(frame.audio)
@@ -207,6 +207,8 @@ class OutputTrack:
         if isinstance(frame, MixerControlFrame):
             self._control_mixer(frame)
             return
+        if isinstance(frame, MarkFrame):
+            self._format.end_stream()
         self._queue.put(frame)
         self.pump()
 

@@ -107,7 +107,7 @@ class TranscriptRecorder(FrameProcessor):
             entry.heard_ms = round(frame.heard_ms)
             entry.interrupted = frame.interrupted
             if frame.heard_text is not None:
-                entry.heard_text = frame.heard_text[:MAX_TEXT_LENGTH]
+                entry.heard_text = storable(frame.heard_text[:MAX_TEXT_LENGTH])
             self._write(entry)
 
     def _failed(self, frame: ErrorFrame) -> None:

@@ -17,7 +17,7 @@ from voicews.exceptions import CallFailed, NotAllowed
 from voicews.management.commands import voicews_call
 from voicews.models import PhoneNumber, VoiceSession
 from voicews.telephony import PROVIDERS, create_provider, store
-from voicews.telephony.calls import _new_session
+from voicews.telephony.calls import PhoneCall, _new_session, dial
 from voicews.telephony.tokens import Purpose, check_phone_token, issue_phone_token
 from voicews.testing import account_options
 
@@ -170,6 +170,16 @@ def test_a_call_from_the_terminal_to_a_project_under_a_path() -> None:
 def test_webhooks_of_a_server_that_has_no_public_url(client: Client) -> None:
     with override_settings(VOICEWS={"PROVIDERS": {"twilio": TWILIO}}):
         assert client.post("/voice/twilio/answer/").status_code == 503
+
+
+@pytest.mark.parametrize("number", ["", "+1 555", "+1\0", "+1\ud83d", "+1\n", "5" * 65])
+async def test_a_number_that_is_none(number: str) -> None:
+    with pytest.raises(ValueError, match="to: expected a number"):
+        await dial("twilio", number)
+    provider = create_provider("twilio", "https://a.example", account_options("twilio"))
+    call = PhoneCall(provider, VoiceSession(call_id="CA1"), provider.new_serializer())
+    with pytest.raises(CallFailed, match="transfer: expected a number"):
+        await call.transfer(number)
 
 
 @pytest.mark.django_db

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 #: wait before that.
 RING_TIMEOUT_SECS = 60
 MAX_QUEUE_SECS = 600.0
+#: What the database keeps of a number.
+MAX_NUMBER_LENGTH = 64
 
 
 async def dial(
@@ -43,8 +45,12 @@ async def dial(
 
     Without `from_number` it is the provider's only `PhoneNumber`; without `bot`, that number's.
     Returns when the provider has accepted the call. Raises `NotAllowed` for a provider that is
-    switched off, `ConfigurationError` if number or bot are missing, `CallFailed` if it said no.
+    switched off, `ConfigurationError` if number or bot are missing, `ValueError` for a number that
+    is none, `CallFailed` if it said no.
     """
+    for name, number in (("to", to_number), ("from", from_number or to_number)):
+        if not _is_number(number):
+            raise ValueError(f"{name}: expected a number such as +15551234567")
     provider = get_provider(provider_name)
     session = await session_database.run(
         partial(_new_session, provider, to_number, from_number, bot, user)
@@ -119,6 +125,8 @@ class PhoneCall:
 
     async def transfer(self, number: str) -> None:
         """Hand the caller over to another number. Raises `CallFailed` if that can't be done."""
+        if not _is_number(number):
+            raise CallFailed("transfer: expected a number such as +15551234567")
         provider = self._provider
         url = webhook_url(provider, "transfer", self._session.pk, to=number)
         try:
@@ -173,6 +181,17 @@ class PhoneCall:
             result = await send(wanted)
             if not result.ok:
                 logger.warning("call %s: keys: %s", self._session.pk, describe(result))
+
+
+def _is_number(number: object) -> bool:
+    """Whether it can be sent to a provider: some take other addresses than E.164."""
+    return (
+        isinstance(number, str)
+        and 0 < len(number) <= MAX_NUMBER_LENGTH
+        and number.isascii()
+        and number.isprintable()
+        and " " not in number
+    )
 
 
 def _is_variable(name: object, value: object) -> bool:

@@ -555,14 +555,16 @@ async def test_a_greeting_reaches_a_page_that_sends_audio_before_it_is_ready() -
         def on_start(self) -> None:
             self.play(seconds(0.5), text="hello")
 
-    call = Call(Greeter())
+    bot = Greeter()
+    call = Call(bot)
+    bot.user_said("early")
     await call.receive(InputAudioRawFrame(bytes(640), 16000))
     await asyncio.sleep(0.2)
     assert call.rtvi_messages == []
     await call.say_ready()
     await asyncio.sleep(1)
     kinds = [message["type"] for message in call.rtvi_messages]
-    assert kinds[0] == "bot-ready"
+    assert kinds[:2] == ["bot-ready", "user-transcription"]
     assert kinds.count("bot-started-speaking") == 1
     statuses = [(data["text"], data["spoken_status"]) for data in call.rtvi_data("bot-output")]
     assert statuses[0] == ("hello", "new")
@@ -611,4 +613,16 @@ async def test_audio_that_a_processor_pushes_may_be_cut_anywhere() -> None:
     await asyncio.sleep(1.5)
     assert call.audio == TONE
     assert call.errors == []
+    await call.finish()
+
+
+@virtual_time
+async def test_no_tones_of_keys_leave_without_audio_output() -> None:
+    bot = Bot()
+    call = Call(bot, audio_out_enabled=False)
+    call.serializer.sends_dtmf = False
+    await call.hello()
+    bot.send_dtmf("12")
+    await asyncio.sleep(1)
+    assert call.audio == b""
     await call.finish()

@@ -86,7 +86,7 @@ class RTVIProcessor(FrameProcessor):
         self._bot_ready_extras = bot_ready_extras
         self._client_is_ready = False
         self._client_version = _UNKNOWN_VERSION
-        #: What happened since the client connected: it may send audio before `client-ready`.
+        #: What no client was told yet: it may send audio before `client-ready`.
         self._waiting: deque[Frame] = deque(maxlen=MAX_WAITING_REPORTS)
         # Also after a move to another process, the page has seen none of these yet.
         self._segment_ids = itertools.count(time.time_ns() // 1_000_000)
@@ -105,7 +105,6 @@ class RTVIProcessor(FrameProcessor):
             return
         if isinstance(frame, ClientConnectedFrame):
             self._client_is_ready = False
-            self._waiting.clear()
         # A client that never said that it is ready may not speak RTVI at all.
         if self._client_is_ready:
             self._report(frame)

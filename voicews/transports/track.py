@@ -372,7 +372,7 @@ class OutputTrack:
         return bool(tail)
 
     def _press(self, buttons: str) -> None:
-        if self._owner.press(buttons):
+        if self._owner.press(buttons) or not self._enabled:
             return
         rate = self._format.sample_rate
         pause = silence(KEY_PAUSE_MS / 1000, rate)

@@ -12,6 +12,7 @@ from voicews.exceptions import ConfigurationError
 from voicews.transports import (
     ChannelsWebsocketParams,
     TransportParams,
+    WebsocketClientParams,
     WebsocketServerParams,
 )
 
@@ -99,6 +100,7 @@ def test_every_rate_that_can_be_resampled(rate: int) -> None:
             "16000",
             "expected a whole number, found '16000'",
         ),
+        ("video_in_sources", ["cam"], "expected camera or screen, found ['cam']"),
         ("audio_out_channels", True, "expected a whole number, found True"),
         ("audio_out_10ms_chunks", 1.5, "expected a whole number, found 1.5"),
         ("audio_out_volume", math.nan, "audio_out_volume: expected a number, found nan"),
@@ -166,3 +168,11 @@ def test_no_field_was_forgotten() -> None:
     }
     fields = {field.name for field in dataclasses.fields(TransportParams)}
     assert fields == set(DEFAULTS) | tested_in_output | tested_in_input | refused
+
+
+@pytest.mark.parametrize("headers", [5, ["a"], {"a": 5}, {"a": "secret\r\nB: 1"}, {"a\n": "b"}])
+def test_headers_that_are_none(headers: Any) -> None:
+    with pytest.raises(ConfigurationError, match="^additional_headers: expected a") as caught:
+        WebsocketClientParams(additional_headers=headers)
+    assert "secret" not in str(caught.value)
+    WebsocketClientParams(additional_headers={"Authorization": "Bearer secret"})

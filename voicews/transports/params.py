@@ -28,6 +28,7 @@ VIDEO_CODECS = ("VP8", "VP9", "H264", "H265", "HEVC", "AV1")
 #: Bits a second below which no picture would ever be sent.
 MIN_VIDEO_BITRATE = 1000
 MAX_FRAMERATE = 60
+VIDEO_SOURCES = frozenset(["camera", "screen"])
 #: What a field of this type takes.
 _KINDS: dict[str, tuple[str, type[Any]]] = {
     "int": ("a whole number", numbers.Integral),
@@ -208,8 +209,11 @@ class TransportParams:
             raise ConfigurationError(
                 f"expected video_in_max_bytes >= 1, found {self.video_in_max_bytes}"
             )
-        for name in ("video_out_destinations", "video_in_sources"):
-            _check_names(name, getattr(self, name))
+        _check_names("video_out_destinations", self.video_out_destinations)
+        if not VIDEO_SOURCES.issuperset(_check_names("video_in_sources", self.video_in_sources)):
+            raise ConfigurationError(
+                f"video_in_sources: expected camera or screen, found {list(self.video_in_sources)}"
+            )
 
     def mixer_of(self, destination: str | None) -> AudioMixer | None:
         """The mixer of one of `audio_out_destinations`, or with None of all other audio."""
@@ -248,6 +252,10 @@ def _check_names(owner: str, names: Sequence[str]) -> list[str]:
     if len(set(found)) < len(found):
         raise ConfigurationError(f"{owner}: expected each name once, found {found!r}")
     return found
+
+
+def _is_header(header: tuple[object, object]) -> bool:
+    return all(isinstance(part, str) and not {"\r", "\n", "\0"} & {*part} for part in header)
 
 
 def _check_methods(owner: str, value: object, method: str) -> None:
@@ -335,6 +343,12 @@ class WebsocketClientParams(TransportParams):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"expected {name} > 0, found {value}")
+        headers = {} if self.additional_headers is None else self.additional_headers
+        if not isinstance(headers, Mapping) or not all(map(_is_header, headers.items())):
+            # Without the values: they are secrets.
+            raise ConfigurationError(
+                "additional_headers: expected a mapping of names to texts of one line each"
+            )
         if self.max_message_bytes < 1:
             raise ConfigurationError(
                 f"expected max_message_bytes >= 1, found {self.max_message_bytes}"

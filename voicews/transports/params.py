@@ -254,8 +254,12 @@ def _check_names(owner: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _is_header(header: tuple[object, object]) -> bool:
-    return all(isinstance(part, str) and not {"\r", "\n", "\0"} & {*part} for part in header)
+def _are_headers(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(part, str) and not {"\r", "\n", "\0"} & {*part}
+        for header in value.items()
+        for part in header
+    )
 
 
 def _check_methods(owner: str, value: object, method: str) -> None:
@@ -343,8 +347,7 @@ class WebsocketClientParams(TransportParams):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"expected {name} > 0, found {value}")
-        headers = {} if self.additional_headers is None else self.additional_headers
-        if not isinstance(headers, Mapping) or not all(map(_is_header, headers.items())):
+        if self.additional_headers is not None and not _are_headers(self.additional_headers):
             # Without the values: they are secrets.
             raise ConfigurationError(
                 "additional_headers: expected a mapping of names to texts of one line each"

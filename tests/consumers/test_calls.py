@@ -122,6 +122,14 @@ async def test_bots_that_take_no_messages_say_so(site: Site) -> None:
         await client.wait_until(lambda: client.audio)
 
 
+async def test_a_session_with_a_pipeline_of_ones_own_is_ready(site: Site) -> None:
+    url, token, _session = parts(site.connect("echo"))
+    async with calling(url.replace("/ws/voice/", "/ws/own-session/"), token) as client:
+        await client.ready()
+        await client.send(audio_message(bytes(640)))
+        await client.wait_until(lambda: client.audio)
+
+
 async def test_the_client_ends_the_call(site: Site) -> None:
     url, token, session = parts(site.connect("counter"))
     async with calling(url, token) as client:

@@ -78,8 +78,8 @@ async def test_a_consumers_whole_life() -> None:
     call.tap.push_frame(OutputTransportMessageUrgentFrame({"a": 1}))
     await settle()
     assert call.consumer.sent == [
-        {"type": "websocket.send", "bytes": None, "text": '{"a": 1}'},
-        {"type": "websocket.send", "bytes": b"efgh", "text": None},
+        {"type": "websocket.send", "text": '{"a": 1}'},
+        {"type": "websocket.send", "bytes": b"efgh"},
     ]
     call.transport.disconnect(1001)
     assert await call.task.wait() == "client left"

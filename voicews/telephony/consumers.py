@@ -261,9 +261,10 @@ class PhoneConsumer(VoiceConsumer):
     async def _say(self, frame: Frame) -> None:
         data = self._serializer.serialize(frame)
         if data is not None:
-            text, binary = (data, None) if isinstance(data, str) else (None, data)
+            message: Any = {"type": "websocket.send"}
+            message["text" if isinstance(data, str) else "bytes"] = data
             with suppress(Exception):  # each server has its own for "the peer is gone"
-                await self.base_send({"type": "websocket.send", "text": text, "bytes": binary})
+                await self.base_send(message)
 
     def _check_started(self) -> None:
         if self._state is CallState.WAITING:

@@ -30,9 +30,9 @@ class ConsumerSocket:
         # Hands the server's own awaitable on: another coroutine around it would cost as much as
         # all the rest of this method.
         if isinstance(data, bytes):
-            message = {"type": "websocket.send", "bytes": data, "text": None}
+            message = {"type": "websocket.send", "bytes": data}
         else:
-            message = {"type": "websocket.send", "bytes": None, "text": data}
+            message = {"type": "websocket.send", "text": data}
         sent: Awaitable[None] = self._send(message)
         return sent
 

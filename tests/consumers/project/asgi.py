@@ -35,6 +35,7 @@ application = voice_application(
     http_application,
     [
         *websocket_urlpatterns,
+        path("ws/own-session/<uuid:session>/", cast("Any", consumers.OwnSession.as_asgi())),
         *(path(f"ws/{name}/", cast("Any", route)) for name, route in routes.items()),
     ],
 )

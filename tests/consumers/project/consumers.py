@@ -9,7 +9,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from tests.consumers.project.bots import ExactEcho, Talkative
 from tests.consumers.project.journal import note
-from voicews.consumers.voice import VoiceConsumer
+from voicews.consumers.voice import SessionConsumer, VoiceConsumer
 from voicews.exceptions import NotAllowed
 from voicews.frames import Direction, Frame, InputAudioRawFrame, OutputAudioRawFrame
 from voicews.pipeline import FrameProcessor, Pipeline, PipelineTask
@@ -44,6 +44,13 @@ class OwnPipeline(VoiceConsumer):
 
     def transport_params(self, bot: object) -> ChannelsWebsocketParams:
         return params()
+
+    def build_pipeline(self, transport: WebsocketServerTransport) -> Pipeline:
+        return Pipeline([transport.input(), Loopback(), transport.output()])
+
+
+class OwnSession(SessionConsumer):
+    """A session whose pipeline is built here, without RTVI in it."""
 
     def build_pipeline(self, transport: WebsocketServerTransport) -> Pipeline:
         return Pipeline([transport.input(), Loopback(), transport.output()])

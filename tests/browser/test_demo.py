@@ -479,6 +479,7 @@ def test_a_server_that_is_down_is_explained(
     open_demo: OpenDemo, serve: Serve, complaints: Complaints
 ) -> None:
     complaints.expect(FAILED_TO_CONNECT)
+    complaints.expect("Failed to load worklet module script: .*/voicews-tests/")
     server = serve(environment=SETTINGS)
     page = open_demo(server)
     server.stop()

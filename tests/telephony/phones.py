@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
@@ -211,7 +211,9 @@ class Phone:
         while (now := time.monotonic()) < ends_at:
             try:
                 if now >= next_packet:
-                    self.send(self.media())
+                    # What came before the close is still to be read after it.
+                    with suppress(ConnectionClosed):
+                        self.send(self.media())
                     next_packet += 0.02
                 data = self.socket.recv(max(0.001, next_packet - time.monotonic()))
             except TimeoutError:

@@ -203,7 +203,7 @@ def test_a_probe_of_genesys_is_answered_and_wakes_no_bot(phone: Make, rows: Rows
     call.say("ping", rtt="PT0S")
     call.listen(0.3)
     call.say("close", reason="end")
-    heard = call.listen(1.0)
+    heard = call.listen(5.0)
     assert [message["type"] for message in call.messages] == ["opened", "pong", "closed"]
     assert not heard
     found = rows.ask("SELECT * FROM voicews_voicesession WHERE call_id LIKE '00000000-%'")

@@ -204,6 +204,8 @@ class TestDeserialize:
                 "expected whole 16-bit samples of 1 channel(s), found 7 bytes",
             ),
             (message(SECRET), "expected a JSON object in a message frame"),
+            (message('{"a": NaN}'), "expected a JSON object in a message frame"),
+            (message('{"a": [-Infinity]}'), "expected a JSON object in a message frame"),
             (message(f'"{SECRET}"'), "expected a JSON object, found str"),
             (message("null"), "expected a JSON object, found NoneType"),
             (message("[" * 200_000), "expected a JSON object in a message frame"),
@@ -257,8 +259,6 @@ class TestExtension:
             {},
             {"pts": -1},
             {"pts": 2**63},
-            {"pts": float("nan")},
-            {"pts": float("inf")},
             {"pts": "1"},
         ],
     )
@@ -371,7 +371,9 @@ class TestFuzz:
 
     @given(json_values.filter(lambda value: isinstance(value, dict)))
     def test_messages_there_and_back(self, data: Any) -> None:
-        data = json.loads(json.dumps(data).replace("NaN", "0"))
+        # Neither NaN nor an infinity is JSON.
+        text = json.dumps(data).replace("NaN", "0").replace("Infinity", "0")
+        data = json.loads(text)
         data["label"] = "mine"
         wire = serializer.serialize(OutputTransportMessageFrame(data))
         assert wire is not None

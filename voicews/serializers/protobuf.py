@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
 
@@ -212,9 +212,14 @@ def _decode_interruption(_interruption: pb.InterruptionFrame) -> Frame:
     return InterruptionFrame()
 
 
+def _not_json(constant: str) -> NoReturn:
+    """NaN and the infinities, which Python's reader would take."""
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _decode_message(wrapped: pb.MessageFrame) -> Frame | None:
     try:
-        message = json.loads(wrapped.data)
+        message = json.loads(wrapped.data, parse_constant=_not_json)
     except (ValueError, RecursionError):
         raise InvalidMessage("expected a JSON object in a message frame") from None
     if not isinstance(message, dict):
